@@ -30,3 +30,6 @@ JWT_VERIFIED = "oai-verified"
 
 JWT_FAILED = "oai-failed"
 """The key of the status of a token that was not."""
+
+LIMIT_RESET_HEADER = "x-ratelimit-reset"
+"""The header in which Envoy's filter for a rate limit service has the seconds until a limit is free again."""

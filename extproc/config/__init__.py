@@ -60,7 +60,7 @@ from extproc.config.organisations import Organisation as Organisation
 from extproc.config.organisations import check_organisation as check_organisation
 from extproc.config.organisations import check_patterns as check_patterns
 from extproc.config.prices import ModelPrices
-from extproc.config.rate_limits import RateLimitSettings
+from extproc.config.rate_limits import RateLimitSettings, check_own, check_service
 from extproc.config.regions import check_regions
 from extproc.config.response_keys import check_keys
 from extproc.config.sources import contents, token_texts
@@ -280,8 +280,10 @@ class Draft:
             check_capabilities(settings.capabilities)
             _check_networks(settings.media.deny)
             _check_origins(settings.cors.origins)
+            check_service(settings.rate_limits)
             for name, organisation in settings.organisations.items():
                 check_organisation(name, organisation)
+                check_own(settings.rate_limits, organisation.limits, f"organisations.{name}.limits")
             _check_metadata(settings)
             check_defaults(settings.budgets)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
@@ -296,7 +298,7 @@ class Draft:
                 file = _convert(read(text), TokenFile)
             files[source] = file.tokens
             keys += file.responses.keys
-        check_tokens(files, settings.organisations, settings.budgets.organisation)
+        check_tokens(files, settings.organisations, settings.budgets.organisation, settings.rate_limits)
         tokens = tuple(token for tokens in files.values() for token in tokens)
         with naming(self.source):
             check_jwt(settings.jwt, (token.name for token in tokens))
@@ -311,7 +313,7 @@ class Draft:
             tokens=tokens,
             responses=ResponsesSettings(keys),
             last_used_in=settings.last_used_in and str(Path(self.source).parent / settings.last_used_in),
-            rate_limits=_placed(settings.rate_limits, Path(self.source).parent),
+            rate_limits=settings.rate_limits.placed(Path(self.source).parent),
             usage=settings.usage.placed(Path(self.source).parent),
             budgets=placed(settings.budgets, Path(self.source).parent),
         )
@@ -325,13 +327,6 @@ def _state_files(settings: Settings) -> dict[str, str | None]:
         "budgets.sqlite": settings.budgets.sqlite,
         "usage.ledger": settings.usage.ledger,
     }
-
-
-def _placed(settings: RateLimitSettings, folder: Path) -> RateLimitSettings:
-    """Return the settings with the whole path of their file."""
-    if settings.sqlite is None:
-        return settings
-    return msgspec.structs.replace(settings, sqlite=str(folder / settings.sqlite))
 
 
 def load(path: Path) -> Settings:

@@ -10,7 +10,7 @@ from extproc.config.faults import nearest
 from extproc.config.features import Feature
 from extproc.config.kinds import Expiry, MachineName, Scope, Sha256, TokenName
 from extproc.config.organisations import Models, Organisation, check_patterns
-from extproc.config.rate_limits import RateLimits, check_rate_limits
+from extproc.config.rate_limits import RateLimits, RateLimitSettings, check_own, check_rate_limits
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +37,10 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_tokens(
-    files: Mapping[str, tuple[Token, ...]], organisations: Mapping[str, Organisation], usual: Budgets
+    files: Mapping[str, tuple[Token, ...]],
+    organisations: Mapping[str, Organisation],
+    usual: Budgets,
+    rates: RateLimitSettings,
 ) -> None:
     """Check that organisations are declared, and that nothing is repeated in any file; raises `ConfigError`.
 
@@ -53,6 +56,7 @@ def check_tokens(
                 check_organisations(token, organisations, index)
                 if token.models is not None:
                     check_patterns(token.models, f"tokens[{index}]")
+                check_own(rates, token.limits, f"tokens[{index}].limits")
                 check_rate_limits(token.limits, f"tokens[{index}]", token.organisations, limits)
                 if token.budgets is not None:
                     check_budgets(token.budgets, f"tokens[{index}].budgets")

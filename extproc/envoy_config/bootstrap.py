@@ -26,6 +26,7 @@ from extproc.envoy_config import CallersSecret, CallersTls, EnvoyPlan, Fragment,
 from extproc.envoy_config.callers_tls import callers_secret, callers_tls
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
+from extproc.envoy_config.global_rate_limit import global_limit_clusters
 from extproc.envoy_config.health import health_clusters, health_listener
 from extproc.envoy_config.jwt import jwks_clusters, jwks_tunnels
 from extproc.envoy_config.ledger import ledger_loggers
@@ -120,7 +121,14 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
 def _clusters(plan: EnvoyPlan) -> list[Cluster]:
     through = [proxy_cluster(plan, plan.any_proxy)] if plan.any_proxy else []
     bedrock = [bedrock_cluster(plan, upstream) for upstream in plan.upstreams()]
-    return [processor_cluster(plan), *bedrock, *through, *jwks_clusters(plan), unprocessed_cluster()]
+    return [
+        processor_cluster(plan),
+        *bedrock,
+        *through,
+        *jwks_clusters(plan),
+        *global_limit_clusters(plan),
+        unprocessed_cluster(),
+    ]
 
 
 def _tunnel(plan: EnvoyPlan) -> list[Listener]:

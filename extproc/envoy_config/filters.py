@@ -1,6 +1,6 @@
 """The HTTP filters, in the order in which a request meets them.
 
-Health, CORS, the limit by address, signed tokens, ext_proc, router.
+Health, CORS, the limit by address, signed tokens, reports to a rate limit service, ext_proc, questions to it, router.
 
 Decisions: docs/decisions.md, D6, D210, D261.
 """
@@ -30,6 +30,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
 from extproc.envoy_config import PROCESSOR, EnvoyPlan
 from extproc.envoy_config.cors import cors_filter
+from extproc.envoy_config.global_rate_limit import ask_filter, is_asked, report_filter
 from extproc.envoy_config.jwt import jwt_filter
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
@@ -60,7 +61,9 @@ def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
         filters.append(limit_filter())
     if plan.settings.jwt:
         filters.append(jwt_filter(plan))
-    return [*filters, ext_proc_filter(plan)]
+    if not is_asked(plan):
+        return [*filters, ext_proc_filter(plan)]
+    return [*filters, report_filter(plan), ext_proc_filter(plan), ask_filter(plan)]
 
 
 def health_filter() -> HttpFilter:

@@ -45,6 +45,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.ratelimit.v3 import RateLimitPerRoute
 from envoy_data_plane.envoy.extensions.filters.listener.http_inspector.v3 import HttpInspector
 from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -64,6 +65,7 @@ from extproc.envoy_config import STAT_PREFIX, UNPROCESSED, EnvoyPlan, Upstream
 from extproc.envoy_config.callers_tls import callers_tls
 from extproc.envoy_config.cors import CORS, cors_of_route, preflight_route
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
+from extproc.envoy_config.global_rate_limit import ASK, REPORT, is_asked
 from extproc.envoy_config.ledger import ledger_loggers
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
@@ -289,12 +291,15 @@ def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route
 
 
 def _turned_on(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
-    """Yield the filters that the route turns on: ext_proc unchanged, CORS and the limit by address if set."""
+    """Yield the filters that the route turns on: ext_proc unchanged; CORS, and limits by address or by a service."""
     yield from _cors(plan)
     yield EXT_PROC, ExtProcPerRoute(overrides=ExtProcOverrides())
     per_second = plan.settings.limits.address_requests_per_second
     if per_second is not None:
         yield ADDRESS_LIMIT, limit_of_route(per_second)
+    if is_asked(plan):
+        yield REPORT, RateLimitPerRoute()
+        yield ASK, RateLimitPerRoute()
 
 
 def _cors(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:

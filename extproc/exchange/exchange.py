@@ -85,10 +85,12 @@ from extproc.exchange.jobs import (
     SideResponses,
 )
 from extproc.exchange.local_replies import (
+    NOT_COUNTED,
     bedrock_idle,
     directory_unavailable,
     from_envoy,
     is_of_another,
+    limits_unavailable,
     may_have_reached,
     of_another,
     slow_upload,
@@ -126,6 +128,7 @@ from extproc.limits.spending import Budget
 from extproc.openai import sse
 from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
+from extproc.shared_names import LIMIT_RESET_HEADER
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.store import LookedUp, Lookup, Unavailable
@@ -486,7 +489,7 @@ class Exchange:
         status = int(headers.get(":status", "0"))
         longest = self._gateway.settings.streaming.idle_seconds
         if event.local or not isinstance(state, Sent):
-            return CollectedError(lambda body: self._error(self._envoy_error(status, event.details)), longest)
+            return CollectedError(lambda body: self._error(self._envoy_error(status, headers, event.details)), longest)
         pending = state.pending
         if status != 200 or is_of_another(status, headers):
             return CollectedError(lambda body: self._bedrock_error(pending, status, headers, body), longest)
@@ -515,7 +518,7 @@ class Exchange:
         self._record.bedrock_error = str(failure)
         return self._error(from_bedrock(failure, pending.params))
 
-    def _envoy_error(self, status: int, details: str) -> ApiError:
+    def _envoy_error(self, status: int, headers: Mapping[str, str], details: str) -> ApiError:
         if not may_have_reached(details):
             self._meter.reject()
         if status == 413:
@@ -523,7 +526,9 @@ class Exchange:
         self._record.bedrock_error = details
         if status == 404 and self._gateway.region:  # no route leads to that region
             return unknown_region(self._gateway.region)
-        return from_envoy(status)
+        if details == NOT_COUNTED:
+            return limits_unavailable()
+        return from_envoy(status, headers.get(LIMIT_RESET_HEADER) or headers.get("retry-after", ""))
 
     def _responding(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         match event:

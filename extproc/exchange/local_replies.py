@@ -3,6 +3,7 @@
 Source: `%RESPONSE_CODE_DETAILS%` in Envoy's documentation, and Envoy 1.40 as it behaves.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +11,9 @@ from extproc.openai.errors import ApiError
 
 _PAGES: Final = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
 """Content types of pages, which Bedrock never sends."""
+
+
+_SECONDS: Final = re.compile("[1-9][0-9]{0,8}")
 
 
 def too_large(limit: int) -> ApiError:
@@ -133,8 +137,11 @@ def slow_upload(seconds: float) -> ApiError:
     )
 
 
-def from_envoy(status: int) -> ApiError:
-    """Return the error for a local reply of Envoy's. Envoy's details are for the access log alone."""
+def from_envoy(status: int, again: str = "") -> ApiError:
+    """Return the error for a local reply of Envoy's. Envoy's details are for the access log alone.
+
+    `again` is in how many seconds to try again after a 429, in digits, if Envoy knows.
+    """
     if status == 408:
         return ApiError(408, "The request did not arrive in time. Send it again.", code="request_timeout")
     if status == 429:
@@ -143,7 +150,7 @@ def from_envoy(status: int) -> ApiError:
             "Too many requests at the moment. Try again later.",
             type="rate_limit_error",
             code="rate_limit_exceeded",
-            headers={"retry-after": "1"},
+            headers={"retry-after": again if _SECONDS.fullmatch(again) else "1"},
         )
     if status == 504:
         return ApiError(504, "Bedrock did not respond in time. Try again.", type="server_error", code="bedrock_timeout")
@@ -152,6 +159,20 @@ def from_envoy(status: int) -> ApiError:
     return unreachable()
 
 
+def limits_unavailable() -> ApiError:
+    """Return the error for a request that cannot be counted, where that is to be rejected."""
+    return ApiError(
+        503,
+        "The gateway cannot count your requests at the moment, and your API key has limits. Try again.",
+        type="server_error",
+        code="limits_unavailable",
+        headers={"retry-after": "1"},
+    )
+
+
+NOT_COUNTED: Final = "rate_limiter_error"
+"""Envoy's details of a reply to a request that its rate limit service has not judged."""
+
 _UNSENT = (
     "connection_failure",
     "connection_timeout",
@@ -159,6 +180,8 @@ _UNSENT = (
     "not_found",
     "overflow",
     "request_payload",
+    "request_rate_limited",
+    NOT_COUNTED,
 )
 """Parts of Envoy's details of replies to requests that have not been sent."""
 

@@ -18,9 +18,9 @@ from typing import Final
 import msgspec
 
 from extproc.config import Settings
+from extproc.exchange.local_replies import limits_unavailable
 from extproc.limits.counters import Clock, Counters, Decision, MemoryCounters, Scope
 from extproc.machine.cpus import worker_count
-from extproc.openai.errors import ApiError
 from extproc.tenancy.rate_limits import any_default
 from extproc.worker.shared_counters import SharedCounters
 from extproc.worker.sqlite_file import StoreError
@@ -71,7 +71,7 @@ class RateCounters:
             except StoreError as error:
                 self._pause(str(error))
         if self._settings().rate_limits.on_store_error == "reject":
-            raise _unavailable()
+            raise limits_unavailable()
         return msgspec.structs.replace(self._local.admit(scopes, tokens, stream), alone=True)
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
@@ -135,14 +135,4 @@ def _has_limits(settings: Settings) -> bool:
         or any_default(settings.rate_limits)
         or any(each.limits is not None for each in organisations)
         or any(each.limits is not None for each in tokens)
-    )
-
-
-def _unavailable() -> ApiError:
-    return ApiError(
-        503,
-        "The gateway cannot count your requests at the moment, and your API key has limits. Try again.",
-        type="server_error",
-        code="limits_unavailable",
-        headers={"retry-after": "1"},
     )

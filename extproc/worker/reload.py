@@ -40,11 +40,13 @@ FIXED_PARTS = (
     ("streaming", "idle_seconds"),
     ("media", "deny"),
     ("rate_limits", "sqlite"),
+    ("rate_limits", "by"),
+    ("rate_limits", "service"),
+    ("rate_limits", "domain"),
     ("budgets", "sqlite"),
 )
-"""Likewise: Envoy's own timeouts are made from the first three; the fetcher and the stores of rates and budgets are
-made from others."""
-
+"""Likewise: Envoy's own timeouts are made from the first three, and its questions to a rate limit service from those of
+`rate_limits` but for its file; the fetcher and the stores of rates and budgets are made from the others."""
 
 FIRST_LATER = frozenset({("budgets", "sqlite")})
 """Of these, those that may be set for the first time while a worker runs."""
@@ -188,7 +190,8 @@ def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
             log.warning("`%s` has changed: %s", name, advice)
     if new.jwt != old.jwt:
         log.warning("`jwt` has changed: what is gone counts no more, what is new once Envoy has a new configuration")
-    for section, name in FIXED_PARTS:
+    by_envoy = (("rate_limits", "on_store_error"),) if old.rate_limits.by == "envoy" else ()
+    for section, name in (*FIXED_PARTS, *by_envoy):
         value, changed = getattr(getattr(old, section), name), fixed.get(section, getattr(new, section))
         if value is None and (section, name) in FIRST_LATER:
             continue

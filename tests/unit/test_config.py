@@ -290,6 +290,24 @@ REJECTED = {
     "rate_limits: {token: {tokens_per_minute: 1.5}}": "tokens_per_minute: expected `unlimited`",
     "rate_limits: {on_store_error: deny}": "rate_limits.on_store_error: expected `allow` or `reject`; found other text",
     "rate_limits: {tokens: {}}": "rate_limits.tokens: unknown key, did you mean `token`?",
+    # a rate limit service
+    "rate_limits: {by: mesh}": "rate_limits.by: expected `gateway` or `envoy`; found other text",
+    "rate_limits: {by: envoy}": "rate_limits.service: missing; `rate_limits.by: envoy` needs the address of a service",
+    "rate_limits: {service: 'a:1'}": "rate_limits.service: Envoy asks no service without `rate_limits.by: envoy`",
+    "rate_limits: {domain: a}": "rate_limits.domain: Envoy asks no service without `rate_limits.by: envoy`",
+    "rate_limits: {by: envoy, service: a}": "rate_limits.service: expected an address HOST:PORT",
+    "rate_limits: {by: envoy, service: 'a:70000'}": "rate_limits.service: 'a:70000' is not an address",
+    "rate_limits: {by: envoy, service: 'a:0'}": "rate_limits.service: nothing can listen at `a:0`",
+    "rate_limits: {by: envoy, service: '[1:2]:3'}": "rate_limits.service: nothing can listen at `[1:2]:3`",
+    "rate_limits: {by: envoy, service: 'a:1', sqlite: a}": "rate_limits.sqlite: with `rate_limits.by: envoy` nothing",
+    "rate_limits: {by: envoy, service: 'a:1', token: {concurrent_streams: 1}}": (
+        "rate_limits.token: with `rate_limits.by: envoy` the service has the limits"
+    ),
+    "{rate_limits: {by: envoy, service: 'a:1'}, organisations: {acme: {limits: {tokens_per_minute: 1}}}}": (
+        "organisations.acme.limits: with `rate_limits.by: envoy` the service has the limits"
+    ),
+    f"{{rate_limits: {{by: envoy, service: 'a:1'}}, tokens: [{{name: a, sha256: {DIGEST}, "
+    "limits: {requests_per_minute: 1}}]}": "tokens[0].limits: with `rate_limits.by: envoy` the service has the limits",
     "organisations: {acme: {limits: {concurrent_streams: 0}}}": (
         "organisations.acme.limits.concurrent_streams: expected `unlimited`, or a whole number from 1 to"
     ),

@@ -39,8 +39,10 @@ imagePullPolicy: {{ $image.pullPolicy }}
 {{/* What Envoy and the worker read at start only: pods are made anew when it changes, and only then. */}}
 {{- define "oai.readAtStart" -}}
 {{- $gateway := .Values.config.gateway -}}
+{{- $rates := $gateway.rate_limits | default dict -}}
 {{- list (pick $gateway "transport" "trusted_hops" "regions" "limits" "catalogue" "cors" "jwt" "metrics" "usage")
-         (pick ($gateway.rate_limits | default dict) "sqlite")
+         (pick $rates "sqlite" "by" "service" "domain")
+         (ternary (pick $rates "on_store_error") dict (eq ($rates.by | default "") "envoy"))
          (pick ($gateway.budgets | default dict) "sqlite")
          (pick ($gateway.streaming | default dict) "idle_seconds")
          (pick ($gateway.embeddings | default dict) "seconds")
