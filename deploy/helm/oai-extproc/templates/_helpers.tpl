@@ -42,7 +42,7 @@ imagePullPolicy: {{ $image.pullPolicy }}
 {{- $rates := $gateway.rate_limits | default dict -}}
 {{- list (pick $gateway "transport" "trusted_hops" "regions" "limits" "catalogue" "cors" "jwt" "metrics" "usage")
          (pick $rates "sqlite" "by" "service" "domain")
-         (ternary (pick $rates "on_store_error") dict (eq ($rates.by | default "") "envoy"))
+         (ternary (pick $rates "on_store_error") dict (eq ($rates.by | default "" | toString) "envoy"))
          (pick ($gateway.budgets | default dict) "sqlite")
          (pick ($gateway.streaming | default dict) "idle_seconds")
          (pick ($gateway.embeddings | default dict) "seconds")
