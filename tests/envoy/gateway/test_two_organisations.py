@@ -5,9 +5,11 @@ With the file as with a table, whose organisations and tokens the gateway meets 
 
 import json
 import shutil
+import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from hashlib import sha256
 from typing import Any
 
@@ -41,6 +43,8 @@ ORGANISATIONS: dict[str, dict[str, Any]] = {
         "endpoints": {"responses": True},
         "caching": "implicit",
         "pdf": "text",
+        "budgets": [{"tokens": "100M", "per": "month"}],
+        "user_budgets": [],
     },
     "umbrella": {
         "models": {"allow": ["amazon.*", "anthropic.*"], "deny": [NOVA]},
@@ -58,12 +62,18 @@ ORGANISATIONS: dict[str, dict[str, Any]] = {
         "endpoints": {"responses": False},
         "caching": "explicit",
         "pdf": "visual",
+        "budgets": [{"tokens": "100M", "per": "week"}],
+        "user_budgets": [{"tokens": "100M", "per": "day"}],
     },
     "limited": {},
     "closed": {},
 }
+SPENT = "spent.sqlite"
+IN_CENTS = {"monthly_budget_cents", "daily_budget_cents", "warning_threshold_percent"}
+IN_CENTS |= {"per_user_monthly_budget_cents", "per_user_daily_budget_cents"}
+"""Keys that are budgets in other words."""
 KEY = sha256(b"two organisations").hexdigest()
-OTHERS = {"aws": {}, "regions": [REGIONS["acme"]], "responses": {"keys": [KEY]}}
+OTHERS = {"aws": {}, "regions": [REGIONS["acme"]], "responses": {"keys": [KEY]}, "budgets": {"sqlite": SPENT}}
 SETTINGS = {**OTHERS, "organisations": ORGANISATIONS}
 EXPECTED: dict[str, dict[str, Any]] = {
     "acme": {
@@ -121,7 +131,7 @@ def key_of(organisation: str) -> str:
 
 
 def test_they_differ_in_everything_that_an_organisation_can_have() -> None:
-    fields = set(Organisation.__struct_fields__) - {"enabled"}
+    fields = set(Organisation.__struct_fields__) - {"enabled"} - IN_CENTS
     acme, umbrella = ORGANISATIONS["acme"], ORGANISATIONS["umbrella"]
     assert {name for name in fields if acme[name] != umbrella[name]} == fields, "a new key needs a test here"
 
@@ -241,6 +251,19 @@ def test_the_limits_are_each_ones_own(client: Any, organisation: str) -> None:
     limit = ORGANISATIONS[organisation]["limits"]["requests_per_minute"]
     assert int(response.headers["x-ratelimit-limit-requests"]) == limit
     assert limit - 100 < int(response.headers["x-ratelimit-remaining-requests"]) < limit
+
+
+def test_what_is_spent_is_counted_in_each_ones_budgets(client: Any, gateway: Gateway) -> None:
+    for organisation in EXPECTED:
+        messages = question("Hello", organisation)
+        assert post(client, organisation, "chat/completions", messages=messages, user="ann").status == 200
+    with closing(sqlite3.connect(gateway.folder / SPENT)) as connection:
+        keys = [key.split(" ") for (key,) in connection.execute("select key from accounts")]
+    assert {tuple(key[:4]) for key in keys if key[0] in ("organisation", "user")} == {
+        ("organisation", "acme", "tokens", "month"),
+        ("organisation", "umbrella", "tokens", "week"),
+        ("user", "umbrella", "tokens", "day"),
+    }
 
 
 def test_what_only_the_other_may_not_write_is_free(client: Any, local: Any) -> None:
