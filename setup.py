@@ -34,9 +34,10 @@ INTERPRETED = {
     "bedrock": "capabilities capability_table converse converse_response credentials endpoints errors invoke listing "
     "model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies responses_endpoint "
-    "side_calls translation",
+    "side_calls translation usage",
     "limits": "",
-    "openai": "chat embeddings limits messages models passed_over response_items responses unknown",
+    "openai": "chat embeddings limits messages models passed_over response_items responses unknown usage_page "
+    "usage_query",
     "telemetry": "lines log",
     "tenancy": "",
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "

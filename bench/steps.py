@@ -34,6 +34,7 @@ from extproc.exchange.jobs import (
     Job,
     JobResult,
     Plan,
+    QueryUsage,
     Read,
     SideCalls,
     SideResponse,
@@ -130,8 +131,8 @@ def result(job: Job, process: Process) -> JobResult:
             return process.do(job)
         case SideCalls():
             return SideResponses(tuple(SideResponse(200, {}, VECTOR) for _ in job.calls))
-        case Lookup() | Assume():
-            raise AssertionError("nothing is looked up in a file, and there are no roles")
+        case Lookup() | Assume() | QueryUsage():
+            raise AssertionError("nothing is looked up in a file, and there are no roles and no sums")
         case Fetch():
             return FetchedImages(tuple(Fetched(PNG, "image/png") for _ in job.urls))
 

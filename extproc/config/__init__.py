@@ -67,7 +67,7 @@ from extproc.config.sources import contents, token_texts
 from extproc.config.state_files import check_state_files
 from extproc.config.tokens import Token as Token
 from extproc.config.tokens import check_tokens
-from extproc.config.usage import UsageSettings
+from extproc.config.usage import UsageSettings, check_usage
 
 Kind = TypeVar("Kind")
 
@@ -288,6 +288,7 @@ class Draft:
             check_defaults(settings.budgets)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
             _check_directory(settings)
+            check_usage(settings.usage)
             check_regions(
                 {name: own.region for name, own in settings.organisations.items()}, settings.region, settings.regions
             )
@@ -326,6 +327,7 @@ def _state_files(settings: Settings) -> dict[str, str | None]:
         "rate_limits.sqlite": settings.rate_limits.sqlite,
         "budgets.sqlite": settings.budgets.sqlite,
         "usage.ledger": settings.usage.ledger,
+        "usage.sqlite": settings.usage.sqlite,
     }
 
 

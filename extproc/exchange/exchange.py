@@ -10,6 +10,8 @@ same for every endpoint; the endpoint (`endpoint`, `routes`) and the way to resp
 | Identifying  | Resumed         | Buffering, Assuming         | as for the headers                                    |
 | Begin        | RequestHeaders  | Assuming                    | Wait: its organisation's role is to be assumed        |
 | Assuming     | Resumed         | Buffering                   | as for the headers                                    |
+| Begin, Identifying | RequestHeaders, Resumed | Querying | Wait: usage is to be queried, or Reply: an error      |
+| Querying     | Resumed         | Done                        | Reply: a page of usage, or an error                   |
 | Begin        | ResponseHeaders | Done                        | Continue: another filter's own reply                  |
 | Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
@@ -44,6 +46,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, TRANSLATION_SECONDS, Organisation
+from extproc.config.usage import USAGE_SECONDS
 from extproc.exchange.admission import announced_bytes, authenticate, encoded_bytes
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
@@ -83,6 +86,8 @@ from extproc.exchange.jobs import (
     SideIdle,
     SideResponse,
     SideResponses,
+    UsageFailure,
+    UsagePage,
 )
 from extproc.exchange.local_replies import (
     NOT_COUNTED,
@@ -96,13 +101,14 @@ from extproc.exchange.local_replies import (
     slow_upload,
     too_large,
     unknown_region,
+    usage_unavailable,
 )
 from extproc.exchange.meter import Meter, input_estimate, output_estimate
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.rate_limits import Ticket, count, take
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
-from extproc.exchange.routes import ModelDetails, ModelList, Route, not_here, route
+from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
 from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.spending import Hold, hold
@@ -116,6 +122,7 @@ from extproc.exchange.states import (
     Fetching,
     Identifying,
     Planning,
+    Querying,
     Reading,
     Responding,
     Sent,
@@ -124,6 +131,7 @@ from extproc.exchange.states import (
     Unanswered,
 )
 from extproc.exchange.translation import decoded, is_large, release
+from extproc.exchange.usage import query_of
 from extproc.limits.spending import Budget
 from extproc.openai import sse
 from extproc.openai.decoding import too_deep
@@ -256,6 +264,8 @@ class Exchange:
             return self._identified(state, result, now)
         if isinstance(state, Assuming) and isinstance(result, Assumed):
             return self._enter_elsewhere(state.headers, state.requested, state.caller, looked_for=True)
+        if isinstance(state, Querying) and isinstance(result, UsagePage | UsageFailure):
+            return self._queried(result)
         return None
 
     def _finish(self) -> None:
@@ -277,6 +287,8 @@ class Exchange:
         self._record.operation = requested.operation
         if isinstance(requested, ApiEndpoint) and requested.switch:
             self._check_offered(requested, headers, None)
+        if isinstance(requested, UsageRoute) and self._gateway.settings.usage.sqlite is None:
+            raise not_here(headers.get(":method", ""), headers.get(":path", ""))
         return self._identify(event, requested, None, now)
 
     def _identify(self, event: RequestHeaders, requested: Route, looked_up: LookedUp | None, now: float) -> Directive:
@@ -286,6 +298,8 @@ class Exchange:
             self._state = Identifying(event, requested)
             return Wait(caller, LOOKUP_SECONDS)
         self._caller = caller
+        if isinstance(requested, UsageRoute):
+            return self._query(requested, caller, now)
         if caller.scopes is not None:
             caller.require(requested.scope)
         if caller.own.region is not None or caller.own.role is not None:
@@ -293,7 +307,7 @@ class Exchange:
         return self._enter(event, requested, caller)
 
     def _enter_elsewhere(
-        self, event: RequestHeaders, requested: Route, caller: Caller, looked_for: bool = False
+        self, event: RequestHeaders, requested: BedrockRoute, caller: Caller, looked_for: bool = False
     ) -> Directive:
         """Go on with a caller whose organisation has a region or a role; the role is assumed first, if it has to be."""
         gateway = self._gateway.of(caller.own, looked_for)
@@ -303,7 +317,7 @@ class Exchange:
         self._gateway, self._record.region = gateway, gateway.catalogue.region
         return self._enter(event, requested, caller)
 
-    def _enter(self, event: RequestHeaders, requested: Route, caller: Caller) -> Directive:
+    def _enter(self, event: RequestHeaders, requested: BedrockRoute, caller: Caller) -> Directive:
         """Respond to a request without a body, or admit it."""
         if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
@@ -323,6 +337,21 @@ class Exchange:
         if isinstance(result, Unavailable):
             raise directory_unavailable(result.busy)
         return self._identify(state.headers, state.requested, result, now)
+
+    def _query(self, requested: UsageRoute, caller: Caller, now: float) -> Directive:
+        """Query the usage of the caller's organisation. Nobody may who was not given that very scope."""
+        caller.require_named(requested.scope)
+        job = query_of(requested, caller, self._gateway.settings.usage.keep_days, now)
+        self._state = Querying()
+        return Wait(job, USAGE_SECONDS)
+
+    def _queried(self, result: UsagePage | UsageFailure) -> Reply:
+        if isinstance(result, UsageFailure):
+            raise usage_unavailable(result.reason)
+        assert self._caller is not None
+        self._reservation = reservation = Reservation(self._gateway.budget, self._caller.organisation, len(result.body))
+        reservation.arrived()
+        return self._reply(200, result.body)
 
     def _check_offered(
         self, endpoint: ApiEndpoint, headers: Mapping[str, str], organisation: Organisation | None

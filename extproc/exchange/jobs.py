@@ -9,6 +9,7 @@
 | `Complete`          | `Completed`, `ApiError`                                    |
 | `Lookup`            | `LookedUp`, `Unavailable`                                  |
 | `Assume`            | `Assumed`                                                  |
+| `QueryUsage`        | `UsagePage`, `UsageFailure`                                |
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from extproc.bedrock.sigv4 import Headers
 from extproc.config.roles import RoleSettings
 from extproc.exchange.endpoint import ApiEndpoint, Pending, ResponseContext, TranslatedRequest
 from extproc.openai.errors import ApiError
+from extproc.openai.usage_query import UsageQuery
 from extproc.tenancy.store import Lookup, LookupResult
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
@@ -208,8 +210,32 @@ class Assumed:
     """The end of an `Assume`, whether or not there are credentials now."""
 
 
+@dataclass(frozen=True, slots=True)
+class QueryUsage:
+    """The usage of an organisation, to be read from the sums of the ledger."""
+
+    organisation: str
+    query: UsageQuery
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """A page of usage, as JSON."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFailure:
+    """The reason why there is no page: the sums lack some of the ledger, or took too long, or cannot be read."""
+
+    reason: Literal["behind", "slow", "broken"]
+
+
+UsageResult = UsagePage | UsageFailure
+
 TranslationJob = Read | Plan | Complete
 TranslationResult = HeldRequest | TranslatedRequest | Completed | ApiError
 
-Job = SideCalls | Fetch | Read | Plan | Complete | Lookup | Assume
-JobResult = SideResult | FetchResult | TranslationResult | LookupResult | Assumed
+Job = SideCalls | Fetch | Read | Plan | Complete | Lookup | Assume | QueryUsage
+JobResult = SideResult | FetchResult | TranslationResult | LookupResult | Assumed | UsageResult

@@ -233,3 +233,21 @@ def directory_unavailable(busy: bool) -> ApiError:
         code="directory_unavailable",
         headers={"retry-after": "1" if busy else "2"},
     )
+
+
+_NO_USAGE = {
+    "behind": "the gateway is still reading its record of calls. Try again in a minute",
+    "slow": "reading it took too long. Ask for fewer buckets, or fewer groups",
+    "broken": "the gateway cannot read it at the moment. Try again",
+}
+
+
+def usage_unavailable(reason: str) -> ApiError:
+    """Return the error for usage that could not be queried; a figure that may be too small is none."""
+    return ApiError(
+        503,
+        f"There is no usage to show: {_NO_USAGE[reason]}.",
+        type="server_error",
+        code="usage_unavailable",
+        headers={"retry-after": "30" if reason == "behind" else "5"},
+    )

@@ -9,6 +9,7 @@ from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import ApiEndpoint
 from extproc.exchange.responses_endpoint import INPUT_TOKENS, RESPONSES
 from extproc.openai.errors import ApiError
+from extproc.openai.usage_query import RESOURCES, Resource
 from extproc.shared_names import API_PATH
 
 _REGISTERED = (CHAT, EMBEDDINGS, RESPONSES, INPUT_TOKENS)
@@ -16,6 +17,8 @@ _REGISTERED = (CHAT, EMBEDDINGS, RESPONSES, INPUT_TOKENS)
 
 _LONGEST_MODEL = 3 * MAX_LENGTH
 """Characters of the longest model's id, each of them escaped."""
+
+_ADMINISTRATION = "/organization/"
 
 ENDPOINTS: dict[str, ApiEndpoint] = {endpoint.path: endpoint for endpoint in _REGISTERED}
 
@@ -37,18 +40,33 @@ class ModelDetails:
     scope: str = "models"
 
 
-Route = ApiEndpoint | ModelList | ModelDetails
+@dataclass(frozen=True, slots=True)
+class UsageRoute:
+    """`GET /organization/costs`, or one of `/organization/usage/…`; `query` is what follows the `?`."""
+
+    resource: Resource
+    query: str
+    operation: str = "usage"
+    scope: str = "usage"
+
+
+BedrockRoute = ApiEndpoint | ModelList | ModelDetails
+"""The routes that need Bedrock, or what it lists."""
+
+Route = BedrockRoute | UsageRoute
 
 
 def route(method: str, path: str) -> Route:
-    """Return the route of a request. A query in `path` is ignored. Raises `ApiError` 404 or 405."""
-    path = path.partition("?")[0]
+    """Return the route of a request; only that of usage has a query. Raises `ApiError` 404 or 405."""
+    path, _, query = path.partition("?")
     below = path.removeprefix(API_PATH).rstrip("/") if path.startswith(API_PATH + "/") else ""
     endpoint = ENDPOINTS.get(below)
     if endpoint is not None and (method == endpoint.method or not endpoint.switch):
         return _allow(method, endpoint.method, path, endpoint)
     if below == "/models":
         return _allow(method, "GET", path, ModelList())
+    if below.startswith(_ADMINISTRATION) and below in RESOURCES:
+        return _allow(method, "GET", path, UsageRoute(RESOURCES[below], query))
     model = below.removeprefix("/models/")
     if model and model != below:
         # SDKs send `:` unescaped and `/` as %2F, other clients send an ARN's slash bare: unquote once, and accept all.
@@ -70,6 +88,9 @@ def not_here(method: str, path: str, switch: str = "") -> ApiError:
             f" Responses are not stored: POST {API_PATH}{RESPONSES.path}, where an operator has switched it on, takes "
             "the whole conversation."
         )
+    elif path.startswith(f"{API_PATH}{_ADMINISTRATION}"):
+        usage = ", ".join([f"GET {API_PATH}{resource}" for resource in RESOURCES])
+        advice = f" Of OpenAI's administration it has {usage}, where an operator has switched them on (`usage.sqlite`)."
     return ApiError(
         404,
         f"There is no {method} {path} here. This gateway serves {_served()}, and none of OpenAI's "

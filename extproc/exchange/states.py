@@ -7,7 +7,7 @@ from extproc.exchange.events import RequestHeaders
 from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import HeldRequest
 from extproc.exchange.responses import ResponseRelay
-from extproc.exchange.routes import Route
+from extproc.exchange.routes import BedrockRoute, Route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.tenancy.directory import Caller
 from extproc.value import Value
@@ -36,8 +36,12 @@ class Assuming(Value, frozen=True):
     """The role of the caller's organisation is being assumed."""
 
     headers: RequestHeaders
-    requested: Route
+    requested: BedrockRoute
     caller: Caller
+
+
+class Querying(Value, frozen=True):
+    """The usage of the caller's organisation is being queried."""
 
 
 class Buffering(Value, frozen=True):
@@ -101,6 +105,7 @@ State = (
     Begin
     | Identifying
     | Assuming
+    | Querying
     | Buffering
     | Reading
     | Fetching
@@ -112,5 +117,7 @@ State = (
     | Done
 )
 
-Unanswered = Identifying | Assuming | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
+Unanswered = (
+    Identifying | Assuming | Querying | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
+)
 """States in which the response that comes next is the first: Bedrock's, or Envoy's own."""

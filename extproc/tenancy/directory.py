@@ -74,6 +74,21 @@ class Caller(Value, frozen=True):
             code="insufficient_scope",
         )
 
+    def require_named(self, scope: str) -> None:
+        """Raise a 403 if the token's scopes do not name this one, also if it has no scopes, as most tokens have none.
+
+        The code is OpenAI's for its administration.
+        """
+        if self.scopes is not None and scope in self.scopes:
+            return
+        names = "no `scopes`" if self.scopes is None else f"the scopes: {', '.join(self.scopes) or 'none'}"
+        raise ApiError(
+            403,
+            f"You have insufficient permissions for this operation. Missing scopes: {scope}. The {_noun(self.token)} "
+            f"`{self.token}` has {names}. Ask the operator of this gateway for a key whose `scopes` name `{scope}`.",
+            code="insufficient_permissions",
+        )
+
 
 class KnownTokenError(ApiError):
     """An error response to a token of this gateway: expired, or not for the organisation.

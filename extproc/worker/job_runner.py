@@ -1,6 +1,7 @@
 """Runs the jobs of exchanges: translations by the `Translator`, calls and fetches by the `HttpJobRunner`.
 
-Lookups of callers are run by whoever keeps the directory (`extproc.worker.directories`).
+Lookups of callers are run by whoever keeps the directory (`extproc.worker.directories`), queries of usage by
+`extproc.worker.usage_queries`.
 
 The `HttpJobRunner` is imported and opened with the first job for it. Most workers never make a call of their own: Envoy
 carries chat, and embeddings of one text. aiohttp would cost each of them a third of its start and 9 MB, so it is
@@ -22,7 +23,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.jobs import Assume, Assumed, Job, JobResult, TranslationJob
+from extproc.exchange.jobs import (
+    Assume,
+    Assumed,
+    Job,
+    JobResult,
+    QueryUsage,
+    TranslationJob,
+    UsageFailure,
+    UsageResult,
+)
 from extproc.proxy import proxy_for
 from extproc.tenancy.store import Lookup, LookupResult, Unavailable
 from extproc.worker.translator import Translator
@@ -38,6 +48,15 @@ LookUp = Callable[[Lookup, float], Awaitable[LookupResult]]
 
 AssumeRole = Callable[[Assume, float], Awaitable[Assumed]]
 """Assumes a role within so many seconds."""
+
+
+Query = Callable[[QueryUsage, float], Awaitable[UsageResult]]
+"""Queries usage within so many seconds."""
+
+
+async def _query_nothing(job: QueryUsage, seconds: float) -> UsageResult:
+    """Fail: nothing is summed up."""
+    return UsageFailure("broken")
 
 
 async def _assume_nothing(job: Assume, seconds: float) -> Assumed:
@@ -66,7 +85,9 @@ class JobRunner:
         deny: Sequence[str] = (),
         elsewhere: Mapping[str, Endpoint] | None = None,
         assume: AssumeRole | None = None,
+        query: Query | None = None,
     ) -> None:
+        self._query = query or _query_nothing
         self._assume = assume or _assume_nothing
         self._elsewhere = elsewhere or {}
         self._look_up = look_up or _look_up_nowhere
@@ -99,6 +120,8 @@ class JobRunner:
             return await self._look_up(job, seconds)
         if isinstance(job, Assume):
             return await self._assume(job, seconds)
+        if isinstance(job, QueryUsage):
+            return await self._query(job, seconds)
         http_runner = self._http_runner or await self._open_http_runner()
         return await http_runner(job, seconds)
 

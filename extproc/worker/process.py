@@ -61,6 +61,8 @@ from extproc.worker.regions import Regions
 from extproc.worker.reload import SettingsFile, follow
 from extproc.worker.roles import Roles
 from extproc.worker.tls import TlsFiles, follow_tls
+from extproc.worker.usage_queries import UsageQueries
+from extproc.worker.usage_reader import UsageReader
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +205,9 @@ class Worker:
             spending = asyncio.create_task(self._accounts.run())
             cleanup.callback(self._accounts.close)
             cleanup.callback(spending.cancel)
+            if (reader := _usage_reader(self._file.settings)) is not None:
+                threading.Thread(target=reader.run, daemon=True).start()
+                cleanup.callback(reader.stop)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
             _freeze_heap()
@@ -266,8 +271,14 @@ class Worker:
     def _job_runner(self) -> JobRunner:
         look_up = self._directories.look_up
         endpoints, deny = self._endpoints, self._file.settings.media.deny
+        sums = self._file.settings.usage.sqlite
         return JobRunner(
-            endpoints.runtime, look_up=look_up, deny=deny, elsewhere=endpoints.elsewhere, assume=self._roles
+            endpoints.runtime,
+            look_up=look_up,
+            deny=deny,
+            elsewhere=endpoints.elsewhere,
+            assume=self._roles,
+            query=UsageQueries(Path(sums)) if sums is not None else None,
         )
 
     async def _prepare(self) -> None:
@@ -350,6 +361,14 @@ def server_options(settings: Settings, tls: Tls | None = None) -> ServerOptions:
     """
     largest = max(settings.limits.body_bytes, 4 * MIB)
     return ServerOptions(message_bytes=largest + MIB, longest_wait=settings.longest_wait + MARGIN_SECONDS, tls=tls)
+
+
+def _usage_reader(settings: Settings) -> UsageReader | None:
+    """Return what sums up the ledger; None where the sums have no file."""
+    usage = settings.usage
+    if usage.ledger is None or usage.sqlite is None:
+        return None
+    return UsageReader(Path(usage.ledger), Path(usage.sqlite), usage.keep_days)
 
 
 def _take_signals() -> Signals:

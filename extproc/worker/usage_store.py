@@ -1,0 +1,312 @@
+"""The sums of usage in a file of SQLite: by minute, hour and day.
+
+One worker of a machine writes, all of them read. A part of the ledger is added in one transaction with the place up to
+which it was read, so that each line counts once, whenever a worker is killed. The file is its own journal's (WAL):
+readers wait for no writer.
+
+A bucket of an organisation has `MOST_GROUPS` groups at most. What comes beyond is in one group without a model and a
+token, so that the sums are right; tokens of an identity provider are as many as it has people.
+
+Decision: docs/decisions.md, D256.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from extproc.exchange.usage import MINUTES_KEPT
+from extproc.openai.usage_page import UsageRow
+from extproc.openai.usage_query import COMPLETIONS, DAY, EMBEDDINGS, HOUR, MINUTE, UsageQuery
+from extproc.worker import usage_lines
+from extproc.worker.usage_lines import Key, Numbers, Sums
+
+MOST_GROUPS: Final = 4000
+MOST_ROWS: Final = MOST_GROUPS + 2
+"""Most rows of a page. A bucket has no more: its groups, and for each kind one with what came beyond."""
+
+BUSY_SECONDS: Final = 1.0
+CHECK_EVERY: Final = 1000
+"""Steps of SQLite's machine between two looks at the clock."""
+
+MODE: Final = 0o600
+
+_VERSION: Final = 1
+
+_KINDS: Final = {COMPLETIONS.name: usage_lines.COMPLETIONS, EMBEDDINGS.name: usage_lines.EMBEDDINGS}
+"""The kinds of calls that are asked for, by resource; costs are of all."""
+
+_TABLES: Final = """
+create table sums (
+    width integer, organisation text, start integer, kind integer, model text, token text,
+    requests integer not null, input integer not null, cached integer not null, written integer not null,
+    output integer not null, cost integer not null,
+    primary key (width, organisation, start, kind, model, token)
+) without rowid;
+create table sizes (
+    width integer, organisation text, start integer, groups integer not null, primary key (width, organisation, start)
+) without rowid;
+create table files (first blob primary key, offset integer not null, read integer not null) without rowid;
+create table state (caught_up integer not null);
+insert into state values (0);
+"""
+
+_ADD: Final = (
+    "update sums set requests = requests + ?, input = input + ?, cached = cached + ?, written = written + ?, "
+    "output = output + ?, cost = cost + ? where width = ? and organisation = ? and start = ? and kind = ? "
+    "and model = ? and token = ?"
+)
+_INSERT: Final = (
+    "insert into sums (requests, input, cached, written, output, cost, width, organisation, start, kind, model, token) "
+    "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SIZE: Final = "select groups from sizes where width = ? and organisation = ? and start = ?"
+_GROWN: Final = (
+    "insert into sizes values (?, ?, ?, 1) on conflict (width, organisation, start) do update set groups = groups + 1"
+)
+_NEXT_ORGANISATION: Final = "select min(organisation) from sizes where width = ? and organisation > ?"
+
+
+_FORGET: Final = (
+    "delete from sums where width = ? and organisation = ? and start < ?",
+    "delete from sizes where width = ? and organisation = ? and start < ?",
+)
+_SELECT: Final = """
+select start, iif(:by_model, model, ''), iif(:by_token, token, ''),
+    sum(requests), sum(input), sum(cached), sum(written), sum(output), sum(cost)
+from sums
+where width = :width and organisation = :organisation and start >= :start and start < :until
+    and (:kind < 0 or kind = :kind)
+    and (:models = '[]' or model in (select value from json_each(:models)))
+    and (:tokens = '[]' or token in (select value from json_each(:tokens)))
+group by 1, 2, 3 order by 1, 2, 3 limit :most
+"""
+
+
+class StoreError(Exception):
+    """The file does not work; the message has the reason."""
+
+
+class TooSlowError(Exception):
+    """The sums took longer than there was time."""
+
+
+class UsageStore:
+    """The file at `path`, for the worker that writes it. Use it as a context manager; all may raise `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def __enter__(self) -> "UsageStore":
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, MODE))
+            self._inode = os.stat(self._path).st_ino
+            self._connection = connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection.execute("pragma journal_mode = wal").fetchall()
+            connection.execute("pragma synchronous = normal")
+            _make_tables(connection)
+        except (OSError, sqlite3.Error) as error:
+            self.__exit__(None, None, None)
+            raise StoreError(str(error)) from error
+        except StoreError:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def is_there(self) -> bool:
+        """Return whether the path still leads to this file."""
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def offset(self, first: bytes) -> int:
+        """Return up to which byte the file that begins with the line of this digest was read."""
+        with self._using() as connection:
+            row = connection.execute("select offset from files where first = ?", (first,)).fetchone()
+        return row[0] if row else 0
+
+    def add(self, sums: Sums, oldest: dict[int, int], first: bytes, offset: int, now: int) -> None:
+        """Add sums of a file that is now read up to `offset`; buckets before the `oldest` of their width are gone."""
+        with self._transaction() as connection:
+            for width, start in oldest.items():
+                for key, numbers in _by(width, sums).items():
+                    if key.minute >= start:
+                        _add(connection, width, key, numbers)
+            connection.execute("insert or replace into files values (?, ?, ?)", (first, offset, now))
+
+    def caught_up(self, now: int) -> None:
+        """Note that all of the ledger was read at `now`."""
+        with self._transaction() as connection:
+            connection.execute("update state set caught_up = ?", (now,))
+
+    def forget(self, oldest: dict[int, int]) -> None:
+        """Remove buckets before the `oldest` of their width, and the files that were last read before all of these.
+
+        A bucket of one organisation at a time, so that no transaction is long.
+        """
+        for width, start in oldest.items():
+            organisation = self._after(width, "")
+            while organisation is not None:
+                with self._transaction() as connection:
+                    for statement in _FORGET:
+                        connection.execute(statement, (width, organisation, start))
+                organisation = self._after(width, organisation)
+        with self._transaction() as connection:
+            connection.execute("delete from files where read < ?", (min(oldest.values()),))
+
+    def _after(self, width: int, organisation: str) -> str | None:
+        with self._using() as connection:
+            name: str | None = connection.execute(_NEXT_ORGANISATION, (width, organisation)).fetchone()[0]
+        return name
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        assert self._connection is not None
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._using() as connection:
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("rollback")
+                raise
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    [version] = connection.execute("pragma user_version").fetchone()
+    if version not in (0, _VERSION):
+        raise StoreError(f"it is of another version ({version}, not {_VERSION}); remove it, and it is made anew")
+    if version == 0:
+        connection.executescript(f"begin immediate; {_TABLES} pragma user_version = {_VERSION}; commit;")
+
+
+def _by(width: int, sums: Sums) -> Sums:
+    """Return the sums of whole buckets of this width."""
+    if width == MINUTE:
+        return sums
+    wider: Sums = {}
+    for key, numbers in sums.items():
+        usage_lines.add(wider, key._replace(minute=key.minute - key.minute % width), numbers)
+    return wider
+
+
+def _add(connection: sqlite3.Connection, width: int, key: Key, numbers: Numbers) -> None:
+    """Add numbers to a group, which is made if there is room for one more, else to that of all others."""
+    bucket = (width, key.organisation, key.minute)
+    group = (*bucket, key.kind, key.model, key.token)
+    if connection.execute(_ADD, (*numbers, *group)).rowcount:
+        return
+    size = connection.execute(_SIZE, bucket).fetchone()
+    if size is not None and size[0] >= MOST_GROUPS:
+        group = (*bucket, key.kind, "", "")
+        if connection.execute(_ADD, (*numbers, *group)).rowcount:
+            return
+    connection.execute(_INSERT, (*numbers, *group))
+    connection.execute(_GROWN, bucket)
+
+
+class UsageView:
+    """The file at `path`, for one query within `seconds`. Use it as a context manager."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self._path = path
+        self._deadline = time.monotonic() + seconds
+
+    def __enter__(self) -> "UsageView":
+        """Open it. Raises `StoreError`."""
+        try:
+            # Without `mode`, SQLite would make an empty file of one that is gone.
+            place = f"{self._path.absolute().as_uri()}?mode=rw"
+            self._connection = sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+            self._connection.execute("pragma query_only = on")
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+        self._connection.set_progress_handler(self._is_over, CHECK_EVERY)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def caught_up(self) -> int:
+        """Return when all of the ledger had been read. Raises `StoreError`."""
+        with self._queried():
+            [row] = self._connection.execute("select caught_up from state").fetchall()
+        when: int = row[0]
+        return when
+
+    def rows(self, organisation: str, query: UsageQuery) -> tuple[list[UsageRow], int]:
+        """Return the rows of whole buckets, and where the next bucket starts, which may be before `query.until`.
+
+        Raises `StoreError`, or `TooSlowError`.
+        """
+        if query.batch:
+            return [], query.until
+        with self._queried():
+            found = [UsageRow(*row) for row in self._connection.execute(_SELECT, _parameters(organisation, query))]
+        if len(found) <= MOST_ROWS:
+            return found, query.until
+        until = found[-1].start
+        return [row for row in found if row.start < until], until
+
+    @contextlib.contextmanager
+    def _queried(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if self._is_over():
+                raise TooSlowError from error
+            raise StoreError(str(error)) from error
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._deadline
+
+
+def _parameters(organisation: str, query: UsageQuery) -> dict[str, str | int]:
+    """Return the parameters of `_SELECT`."""
+    return {
+        "width": query.width,
+        "organisation": organisation,
+        "start": query.start,
+        "until": query.until,
+        "kind": _KINDS.get(query.resource, -1),
+        "by_model": "model" in query.group_by or "line_item" in query.group_by,
+        "by_token": "api_key_id" in query.group_by,
+        "models": json.dumps(query.models),
+        "tokens": json.dumps(query.api_keys),
+        "most": MOST_ROWS + 1,
+    }
+
+
+def oldest_kept(now: float, keep_days: int) -> dict[int, int]:
+    """Return the start of the oldest bucket that is kept, by width."""
+    today = int(now) - int(now) % DAY
+    days = today - keep_days * DAY
+    return {MINUTE: today - MINUTES_KEPT * DAY, HOUR: days, DAY: days}
