@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from extproc.cli.ledger_file import trouble
+from extproc.cli.ledger_file import troubles
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
 from extproc.cli.stores import Stored, read_all
 from extproc.config import Settings, Token
@@ -97,14 +97,13 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     for line in unpriced_models(settings, endpoints.region):
         click.echo(line)
     unknown = unknown_region(endpoints)
-    ledger = settings.usage.ledger
     found = [
         *read.warnings,
         *warnings(settings, now),
         *model_warnings(settings, endpoints.region),
         *alias_warnings(settings, endpoints.region),
         *([unknown] if unknown else []),
-        *(filter(None, [trouble(Path(ledger))]) if ledger else []),
+        *troubles(settings.usage),
     ]
     for warning in (*found, *open_routes):
         click.echo(f"warning: {warning}", err=True)

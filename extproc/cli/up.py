@@ -150,8 +150,8 @@ def up(
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), loaded[1].regions if loaded else (), local_listen)
     _warn_of_region(target)
-    if loaded and (ledger := loaded[1].usage.ledger):
-        prepare(Path(ledger))
+    if loaded:
+        prepare(loaded[1].usage)
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError, renderer.RenderError):
         options = stack.StackOptions(
             config=configuration.path,

@@ -5,7 +5,7 @@ exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations. It returns a
 `Lookup`, and decides nothing, where its store has to ask elsewhere first.
 
-Decisions: docs/decisions.md, D191, D196, D205, D212.
+Decisions: docs/decisions.md, D191, D196, D205, D212, D257.
 """
 
 from collections.abc import Mapping, Sequence

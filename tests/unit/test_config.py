@@ -65,6 +65,11 @@ def test_the_ledger_has_a_whole_path_wherever_the_file_is_read(
         assert config.load(path).usage.ledger == meant.format(folder=tmp_path)
 
 
+def test_the_sums_are_beside_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text("usage: {ledger: a, sqlite: b/c, keep_days: 3}")
+    assert config.load(tmp_path / "gateway.yaml").usage.sqlite == f"{tmp_path}/b/c"
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gateway\.yaml: No such file.*--config"):
         config.load(tmp_path / "gateway.yaml")
@@ -277,6 +282,9 @@ REJECTED = {
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
     "usage: {ledger: ''}": "usage.ledger: expected the path of a file, as in",
+    "usage: {sqlite: a}": "usage.sqlite: it has the sums of a ledger; name that in `usage.ledger`",
+    "usage: {ledger: a/b, sqlite: a//b}": "usage.sqlite: a//b is the ledger; name another file",
+    "usage: {ledger: a, sqlite: b, keep_days: 2}": "usage.keep_days: expected a whole number from 3 to 3650; found",
     "usage: {ledgers: a}": "usage.ledgers: unknown key, did you mean `ledger`?",
     "last_used_in: ''": "last_used_in: expected the path of a file, as in /var/lib/oai/last-used.json",
     "{directory: {dynamodb: {table: abc}}, last_used_in: a}": (

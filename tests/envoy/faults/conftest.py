@@ -43,6 +43,9 @@ PREFIXES = {"throttled": "0", "assumed": "ff"}
 LOOKED_UP = ("looked up", "throttled", "assumed")
 """Calls whose token is looked up in the table, where the gateway has one."""
 
+USAGE_TOKEN = f"qc_{'usage':_<43}"
+"""A token that may ask for usage, in gateways that have one."""
+
 OURS = (b":message-type", b"contentBlockDelta", b"inputTokens", b"inputTextTokenCount", b"stopReason", b"x-amzn")
 """Words that only Bedrock sends."""
 
@@ -188,13 +191,14 @@ def calls(port: int) -> dict[str, tuple[str, Any]]:
         "busy": embeddings("a", "busy"),
         "thinking": question("think", stream=True),
         **dict.fromkeys(LOOKED_UP, question("Hi")),
+        "usage": ("organization/usage/completions?start_time=" + str(int(time.time())), None),
     }
 
 
 def token_of(name: str) -> str:
     """Return the token of a call: of those that are looked up, one that no worker has met."""
-    if name == "rejected":
-        return REJECTED
+    if name in ("rejected", "usage"):
+        return REJECTED if name == "rejected" else USAGE_TOKEN
     if name not in LOOKED_UP:
         return TOKENS["ci"]
     for token in iter(lambda: "qc_" + secrets.token_hex(20), ""):
@@ -212,7 +216,8 @@ def post(port: int, name: str, path: str, body: Any) -> CallersView:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
         headers = {"authorization": f"Bearer {token_of(name)}", "content-type": "application/json"}
-        connection.request("POST", f"/oai/v1/{path}", json.dumps(body), headers)
+        method, data = ("GET", None) if body is None else ("POST", json.dumps(body))
+        connection.request(method, f"/oai/v1/{path}", data, headers)
         response = connection.getresponse()
         try:
             return CallersView(response.status, response.read() + str(response.headers).encode(), False)
@@ -252,6 +257,8 @@ def is_whole(name: str, body: bytes) -> bool:
         return b'data: {"error":' in body or (count == 2 and b"data: [DONE]\n\n" in body)
     if name in ("embeddings", "busy"):
         return body.count(b'"embedding":[') == (3 if name == "embeddings" else 2)
+    if name == "usage":
+        return body.startswith(b'{"object":"page","data":[{"object":"bucket",') and b'"next_page":null}' in body
     return name not in EXPECTED and b'"content":"Hello"' in body
 
 
@@ -271,7 +278,7 @@ class FaultyGateway:
 
     @property
     def names(self) -> list[str]:
-        return [name for name in calls(0) if name not in LOOKED_UP]
+        return [name for name in calls(0) if name not in (*LOOKED_UP, "usage")]
 
     def command(self, *command: Any) -> Any:
         self.control.send(command)
@@ -306,10 +313,10 @@ class FaultyGateway:
         self.violations[before:] = [f"{name}: {failures}: {wrong}" for wrong in self.violations[before:]]
         self.until_well()
 
-    def until_well(self) -> None:
-        """Wait until calls are served: Envoy may have to connect again first."""
+    def until_well(self, name: str = "chat") -> None:
+        """Wait until such calls are served: Envoy may have to connect again first."""
         end = time.monotonic() + DEADLINE
-        while (result := self.call("chat")).status != 200:
+        while (result := self.call(name)).status != 200:
             assert time.monotonic() < end, result
             time.sleep(0.02)
 

@@ -8,11 +8,14 @@ Each call is first made without a failure, to see which places it passes and how
 each passing of each place: an exception before and behind an await, and a cancellation.
 """
 
+import hashlib
 import itertools
 import re
 from typing import Any
 
 import pytest
+
+from tests.conftest import CONFIG
 
 KINDS = ("error before", "error after", "cancelled before")
 
@@ -51,6 +54,9 @@ LOOKUPS = re.compile(
 ROLES = re.compile(r"^extproc\.worker\.roles:|:JobRunner\.__call__:\d+:await self\._assume")
 """Awaits of a role that is assumed, which organisations without one never make; a test of their own passes them."""
 
+QUERIES = re.compile(r"^extproc\.worker\.usage_queries:|:JobRunner\.__call__:\d+:await self\._query")
+"""Awaits of a query of usage, which other calls never make; a test of their own passes them."""
+
 SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
 """Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""
 
@@ -77,7 +83,7 @@ def test_nothing_raw_goes_out_wherever_the_worker_fails(start_rig: Any, transpor
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
         assert rig.violations == []
         untried = {site for site in sites if is_await(site) and not rig.tried.get(site)}
-        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS, ROLES)))
+        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS, ROLES, QUERIES)))
         missed = {site for site in untried if not ours.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
 
@@ -115,6 +121,25 @@ def test_nothing_goes_out_by_another_identity_wherever_a_role_fails(start_rig: A
         assert rig.violations == []
         missed = {site for site in sites if not rig.tried.get(site) and not LIFE.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_nothing_but_a_whole_page_is_shown_wherever_a_query_of_usage_fails(start_rig: Any, transport: str) -> None:
+    sha256 = hashlib.sha256(f"qc_{'usage':_<43}".encode()).hexdigest()
+    watcher = {"name": "usage", "sha256": sha256, "organisations": ["acme"], "scopes": ["usage"]}
+    sums = {"ledger": "usage.jsonl", "sqlite": "usage.sqlite"}
+    with start_rig(transport, tokens=[*CONFIG["tokens"], watcher], usage=sums) as rig:
+        rig.until_well("usage")  # once the ledger was read
+        sites = {site for site in rig.command("sites") if is_await(site) and QUERIES.search(site)}
+        for site, times in sorted(rig.passed("usage").items()):
+            if site in sites:
+                for number, kind in itertools.product(range(1, min(times, OFTEN) + 1), KINDS):
+                    rig.fail("usage", (site, number, kind))
+        assert rig.worker.poll() is None
+        assert rig.call("usage").status == 200
+        assert rig.violations == []
+        missed = {site for site in sites if not rig.tried.get(site)}
+        assert missed == set(), "no query passes these: make one that does, or say why none can"
 
 
 def fail_at_the_first_job(rig: Any) -> None:

@@ -268,6 +268,13 @@ def test_check_warns_of_a_ledger_that_cannot_be_written(cli: Cli, gateway_yaml: 
     assert f"warning: usage.ledger: {gateway_yaml.parent / ledger} cannot be written: {reason}" in shown.stderr
 
 
+def test_check_warns_of_sums_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: usage.jsonl, sqlite: nowhere/usage.sqlite}}\n")
+    shown = cli("check")
+    assert f"warning: usage.sqlite: {gateway_yaml.parent}/nowhere/usage.sqlite cannot be written" in shown.stderr
+    assert not list(gateway_yaml.parent.glob("usage*"))
+
+
 def test_check_makes_no_ledger(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: usage.jsonl}}\n")
     assert cli("check", "--strict").exit_code == 0

@@ -76,6 +76,12 @@ def test_up_with_an_option_that_would_mean_nothing(cli: Cli) -> None:
     assert is_rejected(result, "--local-listen", "credentials from env", "--upstream local")
 
 
+def test_up_with_sums_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: usage.jsonl, sqlite: nowhere/usage.sqlite}}\n")
+    result = cli("up")
+    assert is_rejected(result, f"usage.sqlite: {gateway_yaml.parent}/nowhere/usage.sqlite cannot be written", "make it")
+
+
 def test_up_with_a_ledger_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: nowhere/usage.jsonl}}\n")
     result = cli("up", "--upstream", "local")

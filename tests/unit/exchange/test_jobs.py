@@ -16,7 +16,14 @@ ROOT = Path(__file__).parents[3]
 
 def test_a_wait_is_for_one_of_the_jobs() -> None:
     assert typing.get_type_hints(Wait)["job"] == (
-        jobs.SideCalls | jobs.Fetch | jobs.Read | jobs.Plan | jobs.Complete | jobs.Lookup | jobs.Assume
+        jobs.SideCalls
+        | jobs.Fetch
+        | jobs.Read
+        | jobs.Plan
+        | jobs.Complete
+        | jobs.Lookup
+        | jobs.Assume
+        | jobs.QueryUsage
     )
 
 

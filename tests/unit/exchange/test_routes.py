@@ -5,8 +5,10 @@ import pytest
 from extproc.config.kinds import Scope
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
-from extproc.exchange.routes import ENDPOINTS, ModelDetails, ModelList, Route, route
+from extproc.exchange.routes import ENDPOINTS, ModelDetails, ModelList, Route, UsageRoute, route
 from extproc.openai.errors import ApiError
+from extproc.openai.usage_query import COMPLETIONS, COSTS
+from extproc.openai.usage_query import EMBEDDINGS as EMBEDDINGS_USAGE
 
 
 @pytest.mark.parametrize(
@@ -25,15 +27,18 @@ from extproc.openai.errors import ApiError
         ),
         ("GET", "/oai/v1/models/arn%3Aaws/abc", ModelDetails("arn:aws/abc")),
         ("GET", "/oai/v1/models/a%252Fb", ModelDetails("a%2Fb")),
+        ("GET", "/oai/v1/organization/costs", UsageRoute(COSTS, "")),
+        ("GET", "/oai/v1/organization/usage/completions/?a=%41&b=?", UsageRoute(COMPLETIONS, "a=%41&b=?")),
+        ("GET", "/oai/v1/organization/usage/embeddings?", UsageRoute(EMBEDDINGS_USAGE, "")),
     ],
 )
 def test_every_endpoint_is_routed(method: str, path: str, expected_route: Route) -> None:
     assert route(method, path) == expected_route
 
 
-def test_every_route_has_a_scope_and_every_scope_but_that_of_usage_a_route() -> None:
-    routes: list[Route] = [*ENDPOINTS.values(), ModelList(), ModelDetails("a")]
-    assert {each.scope for each in routes} | {"usage"} == set(get_args(get_args(Scope)[0]))
+def test_every_route_has_a_scope_and_every_scope_a_route() -> None:
+    routes: list[Route] = [*ENDPOINTS.values(), ModelList(), ModelDetails("a"), UsageRoute(COSTS, "")]
+    assert {each.scope for each in routes} == set(get_args(get_args(Scope)[0]))
 
 
 def test_a_path_longer_than_any_models_is_not_unescaped() -> None:
@@ -51,6 +56,7 @@ def test_a_path_longer_than_any_models_is_not_unescaped() -> None:
         ("POST", "/oai/v1/models", "GET"),
         ("DELETE", "/oai/v1/models/ft:gpt", "GET"),
         ("HEAD", "/oai/v1/models", "GET"),
+        ("POST", "/oai/v1/organization/costs", "GET"),
     ],
 )
 def test_a_wrong_method_is_405_and_names_the_right_one(method: str, path: str, allow: str) -> None:
@@ -98,3 +104,9 @@ def test_the_404_of_a_stored_response_explains_that_none_is_stored(method: str, 
     with pytest.raises(ApiError) as raised:
         route(method, "/oai/v1/responsesx")
     assert "stored" not in raised.value.message
+
+
+@pytest.mark.parametrize("path", ["/oai/v1/organization/usage/images?start_time=1", "/oai/v1/organization/users"])
+def test_the_404_of_other_administration_names_what_there_is(path: str) -> None:
+    with pytest.raises(ApiError, match=r"it has GET /oai/v1/organization/usage/completions, .*\(`usage.sqlite`\)"):
+        route("GET", path)
