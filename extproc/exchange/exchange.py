@@ -285,9 +285,10 @@ class Exchange:
         self._meter = Meter(self._record, now, self._gateway.settings.usage.envoy_ai)
         requested = route(headers.get(":method", ""), headers.get(":path", ""))
         self._record.operation = requested.operation
-        if isinstance(requested, ApiEndpoint) and requested.switch:
-            self._check_offered(requested, headers, None)
-        if isinstance(requested, UsageRoute) and self._gateway.settings.usage.sqlite is None:
+        if isinstance(requested, ApiEndpoint):
+            if requested.switch:
+                self._check_offered(requested, headers, None)
+        elif isinstance(requested, UsageRoute) and self._gateway.settings.usage.sqlite is None:
             raise not_here(headers.get(":method", ""), headers.get(":path", ""))
         return self._identify(event, requested, None, now)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import APIStatusError, BadRequestError, OpenAI, PermissionDeniedError
+from openai import BadRequestError, InternalServerError, NotFoundError, OpenAI, PermissionDeniedError
 
 from tests.conftest import Gateway
 
@@ -126,7 +126,7 @@ def billed(gateway: Gateway, eventually: Eventually) -> Billed:
     billed.add("ci", TITAN, embed(gateway, "ci"))
     with pytest.raises(BadRequestError):
         chat(gateway, "ci", NOVA, "[[local: status=400]] x")
-    with pytest.raises(APIStatusError):
+    with pytest.raises(NotFoundError):
         chat(gateway, "ci", "amazon.no-such-model-v1:0")
 
     def counted(token: str, organisation: str | None = None) -> int:
@@ -134,6 +134,7 @@ def billed(gateway: Gateway, eventually: Eventually) -> Billed:
         found = [usage.completions(start_time=TODAY), usage.embeddings(start_time=TODAY)]
         return sum(result.num_model_requests for page in found for result in results(page))
 
+    eventually(lambda: used(gateway) is not None)
     eventually(lambda: counted("watcher") + counted("both", "umbrella") == billed.calls.total())
     return billed
 
@@ -306,9 +307,14 @@ def test_another_method_is_a_405(gateway: Gateway, client_of: Any) -> None:
 # The ledger, while it is rotated and its reader killed
 
 
-def used(gateway: Gateway) -> tuple[int, int, int]:
-    """Return the calls of the tests, and their tokens."""
-    found = results(usage_of(gateway).completions(start_time=TODAY))
+def used(gateway: Gateway) -> tuple[int, int, int] | None:
+    """Return the calls of the tests, and their tokens; None while the ledger is being read."""
+    try:
+        found = results(usage_of(gateway).completions(start_time=TODAY))
+    except InternalServerError as error:
+        if error.code != "usage_unavailable":
+            raise
+        return None
     return (found[0].num_model_requests, found[0].input_tokens, found[0].output_tokens) if found else (0, 0, 0)
 
 
@@ -372,15 +378,5 @@ def test_sums_that_were_removed_are_made_again_from_the_files_there_are(
     eventually(lambda: used(gateway) == counted.sums)
     for each in path.parent.glob("usage.sqlite*"):
         each.unlink()
-    with pytest.raises(APIStatusError) as rejected:
-        used(gateway)
-    assert (rejected.value.status_code, rejected.value.code) == (503, "usage_unavailable")
-    assert rejected.value.response.headers["retry-after"]
-
-    def again() -> bool:
-        try:
-            return used(gateway) == counted.sums
-        except APIStatusError:
-            return False
-
-    eventually(again)
+    assert used(gateway) in (None, counted.sums)
+    eventually(lambda: used(gateway) == counted.sums)
