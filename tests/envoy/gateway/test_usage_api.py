@@ -1,6 +1,7 @@
 """OpenAI's API of usage and costs, by the administration client of its SDK: what it shows is what was used."""
 
 import hashlib
+import json
 import os
 import signal
 import time
@@ -21,7 +22,7 @@ PRICES = {
     TITAN: {"input": 500},
 }
 DAY = 86_400
-SECRETS = {name: f"qc_{name:_<43}" for name in ("ci", "dev", "umbrella", "watcher", "chats", "both")}
+SECRETS = {name: f"qc_{name:_<43}" for name in ("ci", "dev", "umbrella", "watcher", "chats", "both", "leaver")}
 TOKENS = [
     {"name": name, "sha256": hashlib.sha256(SECRETS[name].encode()).hexdigest(), **rest}
     for name, rest in {
@@ -30,14 +31,15 @@ TOKENS = [
         "umbrella": {"organisations": ["umbrella"]},
         "watcher": {"organisations": ["acme"], "scopes": ["usage"]},
         "chats": {"organisations": ["acme"], "scopes": ["chat", "models"]},
-        "both": {"organisations": ["acme", "umbrella"], "scopes": ["usage"]},
+        "both": {"organisations": ["acme", "umbrella", "leavers"], "scopes": ["usage"]},
+        "leaver": {"organisations": ["leavers"]},
     }.items()
 ]
 CONFIG = {
     "usage": {"ledger": "usage.jsonl", "sqlite": "usage.sqlite"},
     "prices": PRICES,
     "tokens": TOKENS,
-    "organisations": {"acme": {"aliases": {"small": NOVA}}, "umbrella": {}},
+    "organisations": {"acme": {"aliases": {"small": NOVA}}, "umbrella": {}, "leavers": {}},
     "workers": 2,
 }
 Eventually = Callable[..., Any]
@@ -235,6 +237,22 @@ def test_an_organisation_sees_its_own_usage_only(gateway: Gateway, billed: Bille
     with pytest.raises(PermissionDeniedError) as rejected:
         usage_of(gateway, "watcher", organization="umbrella").completions(start_time=TODAY)
     assert rejected.value.code == "organisation_not_allowed"
+
+
+def test_a_call_whose_client_leaves_counts_as_the_ledger_has_it(
+    gateway: Gateway, eventually: Eventually, local: Any
+) -> None:
+    messages: Any = [{"role": "user", "content": "Count to 500. [[local: hold]]"}]
+    stream = sdk(gateway, "leaver").chat.completions.create(model=NOVA, messages=messages, stream=True)
+    next(chunk for chunk in stream if chunk.choices and chunk.choices[0].delta.content)
+    stream.close()
+    usage = usage_of(gateway, "both", organization="leavers")
+    [result] = eventually(lambda: results(usage.completions(start_time=TODAY)))
+    lines = [json.loads(line) for line in (gateway.folder / "usage.jsonl").read_text().splitlines()]
+    [line] = [line for line in lines if line["token"] == "leaver"]
+    assert line["estimated"] is True
+    assert (result.num_model_requests, result.input_tokens) == (1, line["input_tokens"])
+    assert result.output_tokens == line["output_tokens"] > 0
 
 
 @pytest.mark.parametrize("token", ["ci", "chats"])
