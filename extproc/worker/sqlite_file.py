@@ -1,4 +1,4 @@
-"""A file of SQLite that the workers of one machine share: the base of rates and of budgets.
+"""A file of SQLite that the workers of one machine share: the base of rates, budgets and usage.
 
 It is opened when it is first needed, and anew after an error, or where the path leads to another file than before.
 

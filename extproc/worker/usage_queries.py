@@ -22,7 +22,8 @@ from extproc.config.faults import printable
 from extproc.exchange.jobs import QueryUsage, UsageFailure, UsagePage, UsageResult
 from extproc.openai.usage_page import usage_page
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
-from extproc.worker.usage_store import StoreError, TooSlowError, UsageView
+from extproc.worker.sqlite_file import StoreError
+from extproc.worker.usage_store import TooSlowError, UsageView
 
 log = logging.getLogger(__name__)
 

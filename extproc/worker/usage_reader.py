@@ -28,8 +28,9 @@ from typing import IO, Final
 from extproc.config.faults import printable
 from extproc.openai.usage_query import DAY
 from extproc.worker.file_lock import locked
+from extproc.worker.sqlite_file import StoreError
 from extproc.worker.usage_lines import summed
-from extproc.worker.usage_store import MODE, StoreError, UsageStore, oldest_kept
+from extproc.worker.usage_store import UsageStore, oldest_kept
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ TRY_SECONDS: Final = 2.0
 NOTE_SECONDS: Final = 5
 """Between two notes that all was read, while nothing is new."""
 
+_MODE: Final = 0o600
+
 _ROTATED: Final = re.compile(r"([.-][0-9][0-9T:_.-]*)?")
 """What a rotation adds to the ledger's name: a number or a time. Other names may be an operator's extracts."""
 
@@ -57,7 +60,7 @@ class UsageReader:
     def __init__(self, ledger: Path, store: Path, keep_days: int, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
         self._path = store
-        self._lock = store.with_name(f".{store.name}.lock")
+        self._lock = store.with_name(f".{store.name}.reader")
         self._keep_days = keep_days
         self._clock = clock
         self._stop = threading.Event()
@@ -74,7 +77,7 @@ class UsageReader:
         """Read until stopped, as soon as no other worker does. Errors are logged, and it is tried again."""
         while not self._stop.is_set():
             try:
-                with locked(self._lock, MODE, 1, 0):
+                with locked(self._lock, _MODE, 1, 0):
                     self._follow()
             except BlockingIOError:
                 pass  # another worker reads

@@ -12,7 +12,6 @@ Decision: docs/decisions.md, D256.
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from extproc.exchange.usage import MINUTES_KEPT
 from extproc.openai.usage_page import UsageRow
 from extproc.openai.usage_query import COMPLETIONS, DAY, EMBEDDINGS, HOUR, MINUTE, UsageQuery
 from extproc.worker import usage_lines
+from extproc.worker.sqlite_file import SqliteFile, StoreError
 from extproc.worker.usage_lines import Key, Numbers, Sums
 
 MOST_GROUPS: Final = 4000
@@ -31,10 +31,10 @@ MOST_ROWS: Final = MOST_GROUPS + 2
 """Most rows of a page. A bucket has no more: its groups, and for each kind one with what came beyond."""
 
 BUSY_SECONDS: Final = 1.0
+"""Longest wait of a query for the file, which is locked while it is made."""
+
 CHECK_EVERY: Final = 1000
 """Steps of SQLite's machine between two looks at the clock."""
-
-MODE: Final = 0o600
 
 _VERSION: Final = 1
 
@@ -42,18 +42,18 @@ _KINDS: Final = {COMPLETIONS.name: usage_lines.COMPLETIONS, EMBEDDINGS.name: usa
 """The kinds of calls that are asked for, by resource; costs are of all."""
 
 _TABLES: Final = """
-create table sums (
+create table if not exists sums (
     width integer, organisation text, start integer, kind integer, model text, token text,
     requests integer not null, input integer not null, cached integer not null, written integer not null,
     output integer not null, cost integer not null,
     primary key (width, organisation, start, kind, model, token)
 ) without rowid;
-create table sizes (
+create table if not exists sizes (
     width integer, organisation text, start integer, groups integer not null, primary key (width, organisation, start)
 ) without rowid;
-create table files (first blob primary key, offset integer not null, read integer not null) without rowid;
-create table state (caught_up integer not null);
-insert into state values (0);
+create table if not exists files (first blob primary key, offset integer not null, read integer not null)
+    without rowid;
+create table if not exists state (only integer primary key check (only = 0), caught_up integer not null);
 """
 
 _ADD: Final = (
@@ -88,56 +88,36 @@ group by 1, 2, 3 order by 1, 2, 3 limit :most
 """
 
 
-class StoreError(Exception):
-    """The file does not work; the message has the reason."""
-
-
 class TooSlowError(Exception):
     """The sums took longer than there was time."""
 
 
-class UsageStore:
+class UsageStore(SqliteFile):
     """The file at `path`, for the worker that writes it. Use it as a context manager; all may raise `StoreError`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
+    TABLES = _TABLES
+    PRAGMAS = ("synchronous = normal",)
 
     def __enter__(self) -> "UsageStore":
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, MODE))
-            self._inode = os.stat(self._path).st_ino
-            self._connection = connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-            connection.execute("pragma journal_mode = wal").fetchall()
-            connection.execute("pragma synchronous = normal")
-            _make_tables(connection)
-        except (OSError, sqlite3.Error) as error:
-            self.__exit__(None, None, None)
-            raise StoreError(str(error)) from error
+            self.open()
         except StoreError:
-            self.__exit__(None, None, None)
+            self.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+        self.close()
 
     def is_there(self) -> bool:
         """Return whether the path still leads to this file."""
-        try:
-            return os.stat(self._path).st_ino == self._inode
-        except OSError:
-            return False
+        return self._is_there()
 
     def offset(self, first: bytes) -> int:
         """Return up to which byte the file that begins with the line of this digest was read."""
-        with self._using() as connection:
+        with self._transaction() as connection:
             row = connection.execute("select offset from files where first = ?", (first,)).fetchone()
         return row[0] if row else 0
 
@@ -171,37 +151,16 @@ class UsageStore:
             connection.execute("delete from files where read < ?", (min(oldest.values()),))
 
     def _after(self, width: int, organisation: str) -> str | None:
-        with self._using() as connection:
+        with self._transaction() as connection:
             name: str | None = connection.execute(_NEXT_ORGANISATION, (width, organisation)).fetchone()[0]
         return name
 
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        assert self._connection is not None
-        try:
-            yield self._connection
-        except sqlite3.Error as error:
-            raise StoreError(str(error)) from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._using() as connection:
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("rollback")
-                raise
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    [version] = connection.execute("pragma user_version").fetchone()
-    if version not in (0, _VERSION):
-        raise StoreError(f"it is of another version ({version}, not {_VERSION}); remove it, and it is made anew")
-    if version == 0:
-        connection.executescript(f"begin immediate; {_TABLES} pragma user_version = {_VERSION}; commit;")
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        [version] = connection.execute("pragma user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise StoreError(f"it is of another version ({version}, not {_VERSION}); remove it, and it is made anew")
+        connection.execute(f"pragma user_version = {_VERSION}")
+        connection.execute("insert or ignore into state values (0, 0)")
 
 
 def _by(width: int, sums: Sums) -> Sums:

@@ -11,8 +11,9 @@ import pytest
 
 from extproc.openai.usage_query import DAY
 from extproc.worker import usage_reader
+from extproc.worker.sqlite_file import StoreError
 from extproc.worker.usage_reader import UsageReader
-from extproc.worker.usage_store import StoreError, UsageStore, UsageView
+from extproc.worker.usage_store import UsageStore, UsageView
 from tests.unit.worker.usage_ledgers import NOW, line, query
 
 

@@ -10,8 +10,9 @@ import pytest
 from extproc.openai.usage_page import UsageRow
 from extproc.openai.usage_query import DAY, HOUR, MINUTE, UsageQuery
 from extproc.worker import usage_store
+from extproc.worker.sqlite_file import StoreError
 from extproc.worker.usage_lines import summed
-from extproc.worker.usage_store import StoreError, TooSlowError, UsageStore, UsageView, oldest_kept
+from extproc.worker.usage_store import TooSlowError, UsageStore, UsageView, oldest_kept
 from tests.unit.worker.usage_ledgers import NOVA, NOW, TITAN, TODAY, line, query
 
 OLDEST = oldest_kept(NOW, 30)
