@@ -326,11 +326,11 @@ def test_another_method_is_a_405(gateway: Gateway, client_of: Any) -> None:
 
 
 def used(gateway: Gateway) -> tuple[int, int, int] | None:
-    """Return the calls of the tests, and their tokens; None while the ledger is being read."""
+    """Return the calls of the tests, and their tokens; None while the ledger is read, or no worker runs."""
     try:
         found = results(usage_of(gateway).completions(start_time=TODAY))
     except InternalServerError as error:
-        if error.code != "usage_unavailable":
+        if error.status_code != 503:
             raise
         return None
     return (found[0].num_model_requests, found[0].input_tokens, found[0].output_tokens) if found else (0, 0, 0)
@@ -344,7 +344,10 @@ class Counted:
         self.sums = (0, 0, 0)
 
     def call(self) -> None:
-        usage = chat(self._gateway, "ci", NOVA)
+        # A call that no worker takes, just after all were killed, is tried again; Bedrock has not had it.
+        client = sdk(self._gateway, "ci").with_options(max_retries=20)
+        messages: Any = [{"role": "user", "content": "Hello!"}]
+        usage: Any = client.chat.completions.create(model=NOVA, messages=messages).usage
         calls, read, written = self.sums
         self.sums = calls + 1, read + usage.prompt_tokens, written + usage.completion_tokens
 
