@@ -30,10 +30,11 @@ HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constra
 HELM_VERSION := v4.3.2
 HELM         := $(shell dirname "$$(mktemp -u)")/engine/helm/$(HELM_VERSION)/helm
 
-# Debian's packages of a proxy and of Prometheus, unpacked there too: they are not installed. Without apt, tests with them are
-# skipped.
+# Debian's packages of a proxy, of Prometheus and of Redis, unpacked there too: they are not installed. Without apt, tests with
+# them are skipped.
 TINYPROXY    := $(shell dirname "$$(mktemp -u)")/engine/tinyproxy/usr/bin/tinyproxy
 PROMETHEUS   := $(shell dirname "$$(mktemp -u)")/engine/prometheus/usr/bin/prometheus
+REDIS        := $(shell dirname "$$(mktemp -u)")/engine/redis/usr/bin/redis-server
 
 # The images' labels. SOURCE is the URL of the repository, if it has one.
 VERSION  := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' extproc/__init__.py)
@@ -59,7 +60,7 @@ PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 FIDELITY := --ignore tests/envoy/gateway/fidelity
-TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,books_agree budgets budgets_at_once features geography keys last_used ledger lists metrics move_to_table rate_limit_service rate_limits regions roles table token_usage two_organisations usage usage_api)
+TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,books_agree budgets budgets_at_once features geography keys last_used ledger lists metrics move_to_table rate_limit_service rate_limits redis redis_budgets regions roles table token_usage two_organisations usage usage_api)
 
 PACKAGES := bedrock exchange limits openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
@@ -76,13 +77,13 @@ help: ## Show this list
 run: supported $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
 	@exec $(BIN)/oai-extproc up --listen $(LISTEN) $(ARGS)
 
-test: $(DEV) $(TINYPROXY) $(PROMETHEUS) ## Run the whole suite; ARGS are pytest's
+test: $(DEV) $(TINYPROXY) $(PROMETHEUS) $(REDIS) ## Run the whole suite; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 	$(BIN)/python -m pytest $(UNIT) $(ARGS)
 
-test-programs: $(DEV) $(TINYPROXY) $(PROMETHEUS) ## Run the other part: with Envoy, sockets and SDKs
+test-programs: $(DEV) $(TINYPROXY) $(PROMETHEUS) $(REDIS) ## Run the other part: with Envoy, sockets and SDKs
 	$(BIN)/python -m pytest $(PROGRAMS) $(ARGS)
 
 debian: ## Install nginx and Chromium, with which a few tests run, from Debian's packages; nothing where that is not for root
@@ -246,7 +247,7 @@ clean: ## Remove everything that make has made
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-installed: $(BENCH) $(FUZZ) $(TINYPROXY) $(PROMETHEUS)
+installed: $(BENCH) $(FUZZ) $(TINYPROXY) $(PROMETHEUS) $(REDIS)
 
 supported:
 	$(if $(wildcard $(BIN)/python),,@test -z "$(PYTHON)" || ! $(PYTHON_FITS) || $(PYTHON) deploy/supported.py)
@@ -301,6 +302,16 @@ $(PROMETHEUS):
 	@folder=$(@D) && folder=$${folder%/usr/bin} && mkdir -p $$folder && cd $$folder \
 	  && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null \
 	  && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb || echo "make: no package prometheus: tests with it are skipped"
+
+# redis-server is a part of redis-tools, and the rest its libraries.
+REDIS_PACKAGES := redis-server redis-tools libjemalloc2 liblua5.1-0 liblzf1 lua-bitop lua-cjson
+
+$(REDIS):
+	@echo "Unpacking Redis"
+	@folder=$(@D) && folder=$${folder%/usr/bin} && mkdir -p $$folder && cd $$folder \
+	  && { apt-get download -qq $(REDIS_PACKAGES) || { apt-get update -qq && apt-get download -qq $(REDIS_PACKAGES); }; } 2>/dev/null \
+	  && for package in *.deb; do dpkg-deb -x $$package . && rm $$package; done \
+	  || echo "make: no package redis-server: tests with it are skipped"
 
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
 	@echo "Compiling the hot packages into $(COMPILED)"

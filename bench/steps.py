@@ -26,6 +26,7 @@ from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import (
+    Admit,
     Assume,
     Complete,
     Fetch,
@@ -131,8 +132,8 @@ def result(job: Job, process: Process) -> JobResult:
             return process.do(job)
         case SideCalls():
             return SideResponses(tuple(SideResponse(200, {}, VECTOR) for _ in job.calls))
-        case Lookup() | Assume() | QueryUsage():
-            raise AssertionError("nothing is looked up in a file, and there are no roles and no sums")
+        case Lookup() | Assume() | QueryUsage() | Admit():
+            raise AssertionError("nothing is looked up or counted elsewhere, and there are no roles and no sums")
         case Fetch():
             return FetchedImages(tuple(Fetched(PNG, "image/png") for _ in job.urls))
 

@@ -61,6 +61,7 @@ from extproc.config.organisations import check_organisation as check_organisatio
 from extproc.config.organisations import check_patterns as check_patterns
 from extproc.config.prices import ModelPrices
 from extproc.config.rate_limits import RateLimitSettings, check_own, check_service
+from extproc.config.redis import RedisSettings, check_redis, placed_redis
 from extproc.config.regions import check_regions
 from extproc.config.response_keys import check_keys
 from extproc.config.sources import contents, token_texts
@@ -213,6 +214,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     rate_limits: RateLimitSettings = msgspec.field(default_factory=RateLimitSettings)
     budgets: BudgetSettings = msgspec.field(default_factory=BudgetSettings)
+    redis: RedisSettings | None = None
+    """Where rates and budgets are counted, if not by each machine."""
     embeddings: EmbeddingsSettings = msgspec.field(default_factory=EmbeddingsSettings)
     streaming: StreamingSettings = msgspec.field(default_factory=StreamingSettings)
     catalogue: CatalogueSettings = msgspec.field(default_factory=CatalogueSettings)
@@ -286,6 +289,7 @@ class Draft:
                 check_own(settings.rate_limits, organisation.limits, f"organisations.{name}.limits")
             _check_metadata(settings)
             check_defaults(settings.budgets)
+            check_redis(settings.redis, settings.rate_limits, settings.budgets)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
             _check_directory(settings)
             check_usage(settings.usage)
@@ -306,6 +310,7 @@ class Draft:
             check_keys(settings, keys, tokens)
             check_store(
                 settings.budgets,
+                settings.redis is not None,
                 {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()},
                 (token.budgets for token in tokens),
             )
@@ -317,6 +322,7 @@ class Draft:
             rate_limits=settings.rate_limits.placed(Path(self.source).parent),
             usage=settings.usage.placed(Path(self.source).parent),
             budgets=placed(settings.budgets, Path(self.source).parent),
+            redis=placed_redis(settings.redis, Path(self.source).parent),
         )
 
 

@@ -167,16 +167,20 @@ def check_defaults(settings: BudgetSettings) -> None:
 
 def check_store(
     settings: BudgetSettings,
+    elsewhere: bool,
     organisations: Mapping[str, tuple[Budgets | None, Budgets | None]],
     tokens: Iterable[Budgets | None],
 ) -> None:
-    """Check that budgets have a file, where there are any; raises `ConfigError`.
+    """Check that budgets have a file, where there are any and they are not kept `elsewhere`; raises `ConfigError`.
 
     `organisations` are the budgets of each, and of its users, by name; `tokens` are those of each token in its order.
     """
+    if elsewhere:
+        return
     if settings.sqlite is None and (place := next(_places(settings, organisations, tokens), None)) is not None:
         raise ConfigError(
-            f"budgets.sqlite: missing; `{place}` needs a file that keeps what is spent, as in /var/lib/oai/spent.sqlite"
+            f"budgets.sqlite: missing; `{place}` needs a file that keeps what is spent, as in "
+            "/var/lib/oai/spent.sqlite, or `redis`"
         )
 
 

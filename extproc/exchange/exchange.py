@@ -20,6 +20,8 @@ same for every endpoint; the endpoint (`endpoint`, `routes`) and the way to resp
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
+| any of these | as above        | Counting                    | Wait: it is to be counted in a store far away         |
+| Counting     | Resumed         | Fetching, Sent, SideCalling | as for the body                                       |
 | Unanswered   | ResponseHeaders | Responding                  | none yet: the response is withheld                    |
 | Sent         | Idle         | Done                        | Reply: Bedrock was idle for too long                  |
 | SideCalling  | Resumed         | Done, SideCalling           | Reply; or Wait for more side calls                    |
@@ -46,6 +48,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, TRANSLATION_SECONDS, Organisation
+from extproc.config.redis import ADMIT_SECONDS
 from extproc.config.usage import USAGE_SECONDS
 from extproc.exchange.admission import announced_bytes, authenticate, encoded_bytes
 from extproc.exchange.budget import Reservation
@@ -73,6 +76,8 @@ from extproc.exchange.events import (
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import (
+    Admission,
+    Admit,
     Assume,
     Assumed,
     Complete,
@@ -106,18 +111,19 @@ from extproc.exchange.local_replies import (
 from extproc.exchange.meter import Meter, input_estimate, output_estimate
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
-from extproc.exchange.rate_limits import Ticket, count, take
+from extproc.exchange.rate_limits import Ticket, count, take, ticket, to_take
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
 from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
-from extproc.exchange.spending import Hold, hold
+from extproc.exchange.spending import Hold, hold, to_hold
 from extproc.exchange.states import (
     Admitted,
     Assuming,
     Begin,
     Buffering,
     Completing,
+    Counting,
     Done,
     Fetching,
     Identifying,
@@ -168,6 +174,8 @@ class Exchange:
         """What it has taken of its caller's limits, if there are any."""
         self._hold: Hold | None = None
         """What it holds of its caller's budgets, if there are any."""
+        self._admit: Admit | None = None
+        """What is being counted in a store far away."""
 
     @property
     def done(self) -> bool:
@@ -256,6 +264,8 @@ class Exchange:
             return self._fetched(state, result, now)
         if isinstance(state, Planning) and isinstance(result, TranslatedRequest):
             return self._send(state.admitted, result, now)
+        if isinstance(state, Counting) and isinstance(result, Admission):
+            return self._counted(state, result, now)
         if isinstance(state, SideCalling) and isinstance(result, SideResponses | SideResponse | SideFailure | SideIdle):
             return self._side_calls(state, result, now)
         if isinstance(state, Completing) and isinstance(result, Completed):
@@ -271,6 +281,9 @@ class Exchange:
     def _finish(self) -> None:
         """End the exchange, and free its state, whose relay refers back to it, before Envoy closes the stream."""
         self._state = Done()
+        if self._admit is not None and self._gateway.remote is not None:
+            self._gateway.remote.withdraw(self._admit)
+            self._admit = None
         if self._ticket is not None:
             self._ticket.settle(self._record.input_tokens + self._record.output_tokens)
         if self._hold is not None:
@@ -399,10 +412,17 @@ class Exchange:
         most = admitted.reservation.room * 3 // 4  # no more than the request can ever be granted, in base64
         fetch = ImageFetch(request.images, media, admitted.caller.organisation, most)
         admitted.reservation.hold(outgoing=admitted.reservation.body + encoded_bytes(fetch.job.total_bytes))
-        if admitted.caller.limits is not None:  # counted also where they cannot be had: other hosts are asked for them
-            self._ticket = count(self._gateway.counters, admitted.caller.limits, request.model)
-        self._state = Fetching(admitted, request, target, fetch)
-        return Wait(fetch.job, media.seconds)
+        fetching = Fetching(admitted, request, target, fetch)
+        scopes, remote = admitted.caller.limits, self._gateway.remote
+        if scopes is not None:  # counted also where they cannot be had: other hosts are asked for them
+            if remote is not None and remote.ready:
+                return self._count(Counting(admitted, Admit(self._id, scopes, 0, False, (), None), fetching))
+            self._ticket = count(self._gateway.counters, scopes, request.model)
+        return self._fetch(fetching)
+
+    def _fetch(self, fetching: Fetching) -> Wait:
+        self._state = fetching
+        return Wait(fetching.fetch.job, self._gateway.settings.media.seconds)
 
     def _fetched(self, state: Fetching, result: FetchedImages | FetchFailure, now: float) -> Directive:
         images, size = state.fetch.receive(result)
@@ -437,6 +457,9 @@ class Exchange:
         hold_calls(admitted.reservation, translated.calls)
         if translated.calls[0].priority:
             self._meter.prioritise()
+        remote = self._gateway.remote
+        if remote is not None and remote.ready:
+            return self._send_counted(admitted, translated, now)
         if admitted.caller.limits is not None:
             scopes, streams = admitted.caller.limits, translated.pending.streams
             counters, model, counted = self._gateway.counters, self._record.model, self._ticket
@@ -444,6 +467,47 @@ class Exchange:
             self._ticket = take(counters, scopes, model, translated.calls, streams, counted)
         if admitted.caller.budgets is not None:
             self._reserve(admitted.caller.budgets, translated, now)
+        return self._leave(admitted, translated, now)
+
+    def _send_counted(self, admitted: Admitted, translated: TranslatedRequest, now: float) -> Directive:
+        """Send the request, after it is counted in a store far away, if its caller has limits or budgets."""
+        budgets, counted, held = admitted.caller.budgets, self._ticket, None
+        calls, streams = translated.calls, translated.pending.streams
+        if budgets is not None:
+            unpriced, accounts = self._gateway.settings.budgets.on_unpriced, self._gateway.accounts
+            held = to_hold(accounts, self._id, budgets, calls, self._meter, self._record, unpriced, streams, now)
+        if admitted.caller.limits is None and held is None:
+            return self._leave(admitted, translated, now)
+        self._ticket = None
+        scopes, tokens, stream = to_take(admitted.caller.limits or (), calls, streams, counted)
+        charges, running = ((), None) if held is None else (held.charges, held.costs)
+        admit = Admit(self._id, scopes, tokens, stream, charges, running)
+        return self._count(Counting(admitted, admit, translated, held, counted))
+
+    def _count(self, counting: Counting) -> Wait:
+        self._state, self._admit = counting, counting.admit
+        return Wait(counting.admit, ADMIT_SECONDS)
+
+    def _counted(self, state: Counting, admission: Admission, now: float) -> Directive:
+        """Go on with a request that was counted. Raises the `ApiError` that it led to."""
+        admit, decision, verdict = state.admit, admission.decision, admission.verdict
+        self._admit = None
+        if isinstance(decision, ApiError):
+            raise decision
+        if decision is not None:
+            counters, model, scopes = self._gateway.counters, self._record.model, admit.scopes
+            self._ticket = ticket(counters, scopes, decision, model, admit.tokens, admit.stream, state.counted)
+        if isinstance(verdict, ApiError):
+            raise verdict
+        if state.hold is not None:
+            state.hold.decided(verdict, now)
+            self._hold = state.hold
+        if isinstance(state.then, Fetching):
+            return self._fetch(state.then)
+        return self._leave(state.admitted, state.then, now)
+
+    def _leave(self, admitted: Admitted, translated: TranslatedRequest, now: float) -> Directive:
+        """Send the request to Bedrock, or begin its calls."""
         if len(translated.calls) == 1:
             return self._forward(translated.calls[0], translated.pending, now)
         settings, organisation = self._gateway.settings, admitted.caller.organisation

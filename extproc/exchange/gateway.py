@@ -5,6 +5,7 @@ Decisions: docs/decisions.md, D215, D217.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -19,7 +20,7 @@ from extproc.config import Organisation, Settings
 from extproc.config.roles import RoleSettings
 from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.jobs import Assume
+from extproc.exchange.jobs import Admit, Assume
 from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
 from extproc.exchange.spending import Accounts
 from extproc.limits.counters import Counters
@@ -43,6 +44,17 @@ class Place(Value, frozen=True):
     identity: Callable[[], Credentials | None] | None = None
 
 
+class RemoteStore(Protocol):
+    """A store of counters and accounts that takes a round trip, for which exchanges wait by the job `Admit`."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked now; if not, `Counters` and `Accounts` decide without it."""
+
+    def withdraw(self, admit: Admit) -> None:
+        """Count a request no more that is over before its exchange got the result. Raises nothing."""
+
+
 @dataclass(slots=True)
 class Gateway:
     """The shared state. The worker replaces fields when gateway.yaml, the catalogue or the credentials change."""
@@ -64,6 +76,8 @@ class Gateway:
     """What counts the rates of callers with limits. It stays the same object, too."""
     accounts: Accounts | None = None
     """The accounts of callers with budgets; likewise. Without it, they get a 503."""
+    remote: RemoteStore | None = None
+    """Where both are in a store that takes a round trip."""
     prices: PriceList = LIST_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
@@ -109,6 +123,7 @@ class Gateway:
             budget=self.budget,
             counters=self.counters,
             accounts=self.accounts,
+            remote=self.remote,
             prices=self.prices,
             mark_by_header=self.mark_by_header,
             region=region,

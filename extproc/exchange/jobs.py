@@ -10,9 +10,10 @@
 | `Lookup`            | `LookedUp`, `Unavailable`                                  |
 | `Assume`            | `Assumed`                                                  |
 | `QueryUsage`        | `UsagePage`, `UsageFailure`                                |
+| `Admit`             | `Admission`                                                |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import Headers
 from extproc.config.roles import RoleSettings
 from extproc.exchange.endpoint import ApiEndpoint, Pending, ResponseContext, TranslatedRequest
+from extproc.limits.counters import Decision, Scope
+from extproc.limits.spending import Charge, Running, Verdict
 from extproc.openai.errors import ApiError
 from extproc.openai.usage_query import UsageQuery
 from extproc.tenancy.store import Lookup, LookupResult
@@ -234,8 +237,48 @@ class UsageFailure:
 
 UsageResult = UsagePage | UsageFailure
 
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a store has decided: about rates, and about budgets. None: nothing was to be decided."""
+
+    decision: Decision | ApiError | None = None
+    verdict: Verdict | ApiError | None = None
+    """None also where a call is served though it cannot be counted."""
+
+
+class Admit:
+    """A request to be counted in a store that takes a round trip.
+
+    `scopes` are those of its rates, and `tokens` its reservation of them; `charges` are those of its budgets, and
+    `running` returns their costs so far. `call` is its name.
+    """
+
+    __slots__ = ("admission", "call", "charges", "running", "scopes", "stream", "tokens", "withdrawn")
+
+    def __init__(
+        self,
+        call: str,
+        scopes: Sequence[Scope],
+        tokens: int,
+        stream: bool,
+        charges: Sequence[Charge],
+        running: Running | None,
+    ) -> None:
+        self.call = call
+        self.scopes = scopes
+        self.tokens = tokens
+        self.stream = stream
+        self.charges = charges
+        self.running = running
+        self.admission: Admission | None = None
+        """Its result, once there is one."""
+        self.withdrawn = False
+        """Whether the request is over before it was admitted."""
+
+
 TranslationJob = Read | Plan | Complete
 TranslationResult = HeldRequest | TranslatedRequest | Completed | ApiError
 
-Job = SideCalls | Fetch | Read | Plan | Complete | Lookup | Assume | QueryUsage
-JobResult = SideResult | FetchResult | TranslationResult | LookupResult | Assumed | UsageResult
+Job = SideCalls | Fetch | Read | Plan | Complete | Lookup | Assume | QueryUsage | Admit
+JobResult = SideResult | FetchResult | TranslationResult | LookupResult | Assumed | UsageResult | Admission

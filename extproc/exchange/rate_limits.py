@@ -60,7 +60,7 @@ class Ticket:
 
 def count(counters: Counters, scopes: Sequence[Scope], model: str) -> Ticket:
     """Take a request's part of the limits of requests alone. Raises as `take`, also for a debt of tokens."""
-    return _admitted(counters, scopes, counters.admit(scopes, 0, False), model, 0, False)
+    return ticket(counters, scopes, counters.admit(scopes, 0, False), model, 0, False)
 
 
 def take(
@@ -75,19 +75,31 @@ def take(
 
     Raises a 429 `ApiError`, or a 503 where the store does not work.
     """
+    rest, tokens, stream = to_take(scopes, calls, stream, counted)
+    return ticket(counters, rest, counters.admit(rest, tokens, stream), model, tokens, stream, counted)
+
+
+def to_take(
+    scopes: Sequence[Scope], calls: Sequence[BedrockCall], stream: bool, counted: Ticket | None
+) -> tuple[Sequence[Scope], int, bool]:
+    """Return what a request is to take, before that is decided: of which limits, how many tokens, and if a stream."""
     stream = stream and any(scope.streams for scope in scopes)
-    tokens = _reservation(scopes, calls)
-    if counted is None:
-        return _admitted(counters, scopes, counters.admit(scopes, tokens, stream), model, tokens, stream)
-    rest = [replace(scope, requests=0) for scope in scopes]
-    decision = replace(counters.admit(rest, tokens, stream), requests=counted.requests)
-    return _admitted(counters, rest, decision, model, tokens, stream)
+    rest = scopes if counted is None else [replace(scope, requests=0) for scope in scopes]
+    return rest, _reservation(scopes, calls), stream
 
 
-def _admitted(
-    counters: Counters, scopes: Sequence[Scope], decision: Decision, model: str, tokens: int, stream: bool
+def ticket(
+    counters: Counters,
+    scopes: Sequence[Scope],
+    decision: Decision,
+    model: str,
+    tokens: int,
+    stream: bool,
+    counted: Ticket | None = None,
 ) -> Ticket:
     """Return the ticket of a request that is within the limits. Raises a 429 `ApiError` for another."""
+    if counted is not None:
+        decision = replace(decision, requests=counted.requests)
     if decision.refusal is not None:
         raise _refused(decision, decision.refusal, model, tokens)
     return Ticket(counters, scopes, decision, tokens, stream)

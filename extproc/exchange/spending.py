@@ -9,7 +9,7 @@ A user is known by the SHA-256 of the name that the client gives. Calls without 
 Decisions: docs/decisions.md, D241, D267.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, Meter, input_estimate, output_estimate
-from extproc.limits.spending import Balance, Budget, Charge, Verdict
+from extproc.limits.spending import Balance, Budget, Charge, Running, Verdict
 from extproc.limits.windows import Calendar
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -34,9 +34,6 @@ _OWNERS: Final = {"organisation": "organisation", "token": "token", "signed": "t
 NOTHING: Final = Balance()
 
 _CALENDAR: Final = Calendar()
-
-Running = Callable[[], Sequence[int]]
-"""Returns what a call has cost so far, in the order of its charges."""
 
 
 class Accounts(Protocol):
@@ -60,12 +57,22 @@ class Hold:
         self, accounts: Accounts, call: str, budgets: Sequence[Budget], charges: Sequence[Charge], record: Record
     ) -> None:
         self.headers: Headers = ()
-        self._accounts = accounts
+        self.accounts = accounts
+        self.charges = charges
         self._call = call
         self._budgets = budgets
-        self._charges = charges
         self._record = record
         self._open = True
+
+    def decided(self, verdict: Verdict | None, now: float) -> None:
+        """Take note of the decision; None: the request is served though nothing is held. Raises a 429 `ApiError`."""
+        if verdict is None:
+            return
+        self.headers = _told(self.accounts, self._budgets, self.charges, verdict, self._record)
+        if verdict.rejected >= 0:
+            error = _rejected(self._budgets[verdict.rejected], self.charges[verdict.rejected], verdict, now)
+            error.headers.update(self.headers)
+            raise error
 
     def costs(self) -> Sequence[int]:
         """Return what the request has cost so far."""
@@ -76,7 +83,7 @@ class Hold:
         """Count what the request has cost; only the first time counts."""
         if self._open:
             self._open = False
-            self._accounts.settle(self._call, self._charges, self.costs())
+            self.accounts.settle(self._call, self.charges, self.costs())
 
 
 def hold(
@@ -95,6 +102,27 @@ def hold(
     Raises an `ApiError`: 429 where a budget does not have it, 403 for a model without a price, 503 where the store does
     not work.
     """
+    held = to_hold(accounts, call, budgets, calls, meter, record, on_unpriced, streams, now)
+    if held is not None:
+        held.decided(held.accounts.reserve(call, held.charges, held.costs), now)
+    return held
+
+
+def to_hold(
+    accounts: Accounts | None,
+    call: str,
+    budgets: Sequence[Budget],
+    calls: Sequence[BedrockCall],
+    meter: Meter,
+    record: Record,
+    on_unpriced: str,
+    streams: bool,
+    now: float,
+) -> Hold | None:
+    """Return what a request is to hold, before that is decided; None for one that AWS does not bill.
+
+    Raises an `ApiError`: 403 for a model without a price, 503 without accounts.
+    """
     if not calls[0].billed:
         return None
     if on_unpriced == "reject" and not record.priced and any(budget.usd and budget.enforced for budget in budgets):
@@ -102,16 +130,7 @@ def hold(
     charges = _charges(budgets, calls, meter, streams, now)
     if accounts is None:
         raise unavailable()
-    held = Hold(accounts, call, budgets, charges, record)
-    verdict = accounts.reserve(call, charges, held.costs)
-    if verdict is None:
-        return held
-    held.headers = _told(accounts, budgets, charges, verdict, record)
-    if verdict.rejected >= 0:
-        error = _rejected(budgets[verdict.rejected], charges[verdict.rejected], verdict, now)
-        error.headers.update(held.headers)
-        raise error
-    return held
+    return Hold(accounts, call, budgets, charges, record)
 
 
 def _charges(

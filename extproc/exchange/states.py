@@ -2,13 +2,15 @@
 
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.budget import Reservation
-from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending
+from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending, TranslatedRequest
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.image_fetch import ImageFetch
-from extproc.exchange.jobs import HeldRequest
+from extproc.exchange.jobs import Admit, HeldRequest
+from extproc.exchange.rate_limits import Ticket
 from extproc.exchange.responses import ResponseRelay
 from extproc.exchange.routes import BedrockRoute, Route
 from extproc.exchange.side_calls import SideCallBatches
+from extproc.exchange.spending import Hold
 from extproc.tenancy.directory import Caller
 from extproc.value import Value
 
@@ -71,6 +73,19 @@ class Planning(Value, frozen=True):
     admitted: Admitted
 
 
+class Counting(Value, frozen=True):
+    """The request is being counted in a store that takes a round trip: before its images are fetched, or translated.
+
+    `hold` is what it is to hold of budgets, `counted` what it has taken of limits before.
+    """
+
+    admitted: Admitted
+    admit: Admit
+    then: Fetching | TranslatedRequest
+    hold: Hold | None = None
+    counted: Ticket | None = None
+
+
 class Sent(Value, frozen=True):
     """The request has gone to Bedrock."""
 
@@ -110,6 +125,7 @@ State = (
     | Reading
     | Fetching
     | Planning
+    | Counting
     | Sent
     | SideCalling
     | Completing
@@ -118,6 +134,16 @@ State = (
 )
 
 Unanswered = (
-    Identifying | Assuming | Querying | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
+    Identifying
+    | Assuming
+    | Querying
+    | Buffering
+    | Reading
+    | Fetching
+    | Planning
+    | Counting
+    | Sent
+    | SideCalling
+    | Completing
 )
 """States in which the response that comes next is the first: Bedrock's, or Envoy's own."""

@@ -69,6 +69,10 @@ class Decision(Value, frozen=True):
     refusal: Refusal | None = None
     alone: bool = False
     """Whether one process decided alone, in place of counters that it shares with others."""
+    parts: int = 1
+    """Where it did: the number of processes among which the limits were divided."""
+    call: str = ""
+    """The name of the request, where the counters keep it by that."""
 
 
 class Counters(Protocol):

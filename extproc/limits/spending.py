@@ -9,7 +9,7 @@ was taken for dead, and was not, what it had cost by then takes the place of its
 Decision: docs/decisions.md, D239.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from extproc.limits.windows import Per
@@ -37,6 +37,10 @@ class Budget(Value, frozen=True):
     warn_at: int
     enforced: bool
     user: bool = False
+
+
+Running = Callable[[], Sequence[int]]
+"""Returns what a call has cost so far, in the order of its charges."""
 
 
 class CrowdedError(Exception):

@@ -33,6 +33,9 @@ from extproc.transport.wire import ExtProcSession, SessionState
 LEEWAY = 1.0
 """Seconds by which a job must be over before Envoy's `max_message_timeout`."""
 
+BRIEF = 0.5
+"""Seconds of a job for which Envoy needs no more time: it grants a worker 30 for each message."""
+
 SETTLED = (SessionState.RELAYING, SessionState.OVER)
 """States in which the exchange has nothing more to send."""
 
@@ -193,5 +196,5 @@ class ExtProcStream:
         now = self._clock.steady()
         if self._give_up_at is None:
             self._give_up_at = now + self._longest_wait - LEEWAY
-        self._session.extend_timeout(self._longest_wait)
+        self._session.extend_timeout(self._longest_wait if wait.seconds > BRIEF else 0.0)
         return TimedJob(wait.job, max(0.0, min(wait.seconds, self._give_up_at - now)))

@@ -188,12 +188,12 @@ class ExtProcSession:
     def extend_timeout(self, seconds: float) -> None:
         """Allow the response that is due `seconds` from now (`override_message_timeout`).
 
-        It is sent once for each response, and Envoy ignores what exceeds its `max_message_timeout`. Raises `WireError`
-        where no response is due: nothing is slow there but the upstream.
+        It is sent once for each response, and Envoy ignores what exceeds its `max_message_timeout`; 0 is no more time
+        than there is. Raises `WireError` where no response is due: nothing is slow there but the upstream.
         """
         if self.state not in RESPONSE_DUE:
             raise WireError(f"a wait in state {self.state.name}, where Envoy waits for nothing")
-        if not self._timeout_extended:
+        if seconds and not self._timeout_extended:
             self._timeout_extended = True
             self._out.append(messages.more_time(seconds))
 

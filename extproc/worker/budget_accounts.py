@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Final
 
 from extproc.config import Settings
-from extproc.exchange.spending import Running, crowded, unavailable
-from extproc.limits.spending import Charge, CrowdedError, Verdict
+from extproc.exchange.spending import crowded, unavailable
+from extproc.limits.spending import Charge, CrowdedError, Running, Verdict
 from extproc.worker.spending_file import SpendingFile, keep_log_short
 from extproc.worker.sqlite_file import StoreError
 

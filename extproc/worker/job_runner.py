@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import (
+    Admission,
+    Admit,
     Assume,
     Assumed,
     Job,
@@ -59,6 +61,15 @@ async def _query_nothing(job: QueryUsage, seconds: float) -> UsageResult:
     return UsageFailure("broken")
 
 
+AdmitRequest = Callable[[Admit, float], Awaitable[Admission]]
+"""Admits a request in a store that takes a round trip."""
+
+
+async def _admit_all(job: Admit, seconds: float) -> Admission:
+    """Admit: nothing is counted far away."""
+    return Admission()
+
+
 async def _assume_nothing(job: Assume, seconds: float) -> Assumed:
     """Fail: nobody keeps roles."""
     return Assumed()
@@ -86,9 +97,11 @@ class JobRunner:
         elsewhere: Mapping[str, Endpoint] | None = None,
         assume: AssumeRole | None = None,
         query: Query | None = None,
+        admit: AdmitRequest | None = None,
     ) -> None:
         self._query = query or _query_nothing
         self._assume = assume or _assume_nothing
+        self._admit = admit or _admit_all
         self._elsewhere = elsewhere or {}
         self._look_up = look_up or _look_up_nowhere
         self._endpoint = endpoint
@@ -114,6 +127,8 @@ class JobRunner:
 
     async def __call__(self, job: Job, seconds: float) -> JobResult:
         """Run `job` within `seconds`; it returns and raises what the one who runs it does."""
+        if isinstance(job, Admit):
+            return await self._admit(job, seconds)
         if isinstance(job, TranslationJob):
             return await self._translator(job, seconds)
         if isinstance(job, Lookup):

@@ -56,6 +56,7 @@ from extproc.worker.budget_accounts import BudgetAccounts
 from extproc.worker.directories import Directories
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
+from extproc.worker.limits_store import store_of
 from extproc.worker.rate_counters import RateCounters, shared_file
 from extproc.worker.regions import Regions
 from extproc.worker.reload import SettingsFile, follow
@@ -147,6 +148,7 @@ class Worker:
     ) -> None:
         """Create the parts. Raises `EndpointError`."""
         settings = file.settings
+        self._store = store_of(settings, lambda: self.gateway.settings)
         self._counters = RateCounters(shared_file(settings, listen), listen, lambda: self.gateway.settings)
         self._accounts = BudgetAccounts(listen, lambda: self.gateway.settings)
         self._file = file
@@ -168,8 +170,9 @@ class Worker:
             identity=self._identity,
             detokenise=cl100k_base.decode,
             budget=budget,
-            counters=self._counters,
-            accounts=self._accounts,
+            counters=self._store.rates if self._store else self._counters,
+            accounts=self._store.accounts if self._store else self._accounts,
+            remote=self._store,
             mark_by_header=mark_by_header,
         )
         self._regions = Regions(
@@ -208,6 +211,9 @@ class Worker:
             if (reader := _usage_reader(self._file.settings)) is not None:
                 threading.Thread(target=reader.run, daemon=True).start()
                 cleanup.callback(reader.stop)
+            if self._store is not None:
+                self._store.start()
+                cleanup.push_async_callback(self._store.close)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
             _freeze_heap()
@@ -279,10 +285,13 @@ class Worker:
             elsewhere=endpoints.elsewhere,
             assume=self._roles,
             query=UsageQueries(Path(sums)) if sums is not None else None,
+            admit=self._store,
         )
 
     async def _prepare(self) -> None:
         """Look for credentials and list the models, both for the first time; go on without them after a while."""
+        if self._store is not None:
+            await self._store.attempted()
         looked_up = asyncio.Event()
         await _first(_in_thread(self._start_lookups, looked_up), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
         if not looked_up.is_set():

@@ -36,7 +36,9 @@ TICK_SECONDS: Final = 1.0
 
 
 def shared_file(settings: Settings, listen: str) -> Path | None:
-    """Return the file that a worker which listens there shares, None where it counts alone."""
+    """Return the file that a worker which listens there shares, None where it counts alone or in a Redis."""
+    if settings.redis is not None:
+        return None
     if settings.rate_limits.sqlite is not None:
         return Path(settings.rate_limits.sqlite)
     if listen.startswith("unix:") and worker_count(settings) > 1:

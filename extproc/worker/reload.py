@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 
-FIXED = ("region", "regions", "limits", "catalogue", "cors", "workers", "transport", "trusted_hops", "usage")
+FIXED = ("region", "regions", "limits", "catalogue", "cors", "workers", "transport", "trusted_hops", "usage", "redis")
 """Settings that can only be set at start."""
 
 FIXED_PARTS = (

@@ -11,11 +11,15 @@ each passing of each place: an exception before and behind an await, and a cance
 import hashlib
 import itertools
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conftest import CONFIG
+from tests.conftest import CONFIG, DEADLINE
+from tests.redis.conftest import start_redis as start_redis
+from tests.redis.server import Redis
 
 KINDS = ("error before", "error after", "cancelled before")
 
@@ -35,7 +39,8 @@ LIFE = re.compile(
     r"|^extproc\.worker\.roles:Roles\.follow:"
     r"|^extproc\.worker\.directories:Directories\.(prepare|close|_close_later):"
     r"|:DynamoDb\.(__aenter__|put):"
-    r"|^extproc\.worker\.(last_used|rate_counters|budget_accounts)"
+    r"|^extproc\.worker\.(last_used|rate_counters|budget_accounts|redis_client)"
+    r"|^extproc\.worker\.redis_limits:RedisStore\.(attempted|close|_beat_for_ever):"
     r"|^extproc\.transport\.[\w.]+:(GrpcioServer|Http2Server)\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
     r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"
@@ -56,6 +61,10 @@ ROLES = re.compile(r"^extproc\.worker\.roles:|:JobRunner\.__call__:\d+:await sel
 
 QUERIES = re.compile(r"^extproc\.worker\.usage_queries:|:JobRunner\.__call__:\d+:await self\._query")
 """Awaits of a query of usage, which other calls never make; a test of their own passes them."""
+
+STORE = re.compile(r"^extproc\.worker\.redis_limits:|:JobRunner\.__call__:\d+:await self\._admit")
+"""Awaits of a request that is counted in a Redis, which callers without limits never make; a test of their own passes
+them."""
 
 SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
 """Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""
@@ -83,7 +92,7 @@ def test_nothing_raw_goes_out_wherever_the_worker_fails(start_rig: Any, transpor
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
         assert rig.violations == []
         untried = {site for site in sites if is_await(site) and not rig.tried.get(site)}
-        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS, ROLES, QUERIES)))
+        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS, ROLES, QUERIES, STORE)))
         missed = {site for site in untried if not ours.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
 
@@ -140,6 +149,39 @@ def test_nothing_but_a_whole_page_is_shown_wherever_a_query_of_usage_fails(start
         assert rig.violations == []
         missed = {site for site in sites if not rig.tried.get(site)}
         assert missed == set(), "no query passes these: make one that does, or say why none can"
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_nothing_raw_goes_out_and_nothing_stays_held_wherever_counting_fails(
+    start_rig: Any, transport: str, start_redis: Callable[..., Redis]
+) -> None:
+    """The same for callers with limits and budgets, whose requests are counted in a Redis."""
+    redis = start_redis()
+    own = {"limits": {"concurrent_streams": 100}, "budgets": [{"tokens": "1G", "per": "month"}]}
+    keys = {"redis": {"url": redis.url, "timeout_ms": 250}, "organisations": {**CONFIG["organisations"], "acme": own}}
+    with start_rig(transport, **keys) as rig:
+        sites = {site for site in rig.command("sites") if is_await(site) and STORE.search(site)}
+        for name in ("chat", "stream"):
+            for site, times in sorted(rig.passed(name).items()):
+                if site in sites:
+                    for number, kind in itertools.product(range(1, min(times, OFTEN) + 1), KINDS):
+                        rig.fail(name, (site, number, kind))
+        assert rig.worker.poll() is None
+        assert rig.violations == []
+        missed = {site for site in sites if not rig.tried.get(site) and not LIFE.search(site)}
+        assert missed == set(), "no call passes these: make one that does, or say why none can"
+        end = time.monotonic() + DEADLINE
+        while not is_settled(redis):
+            assert time.monotonic() < end, [redis.send("GET", key) for key in redis.send("KEYS", "{oai}:account:*")]
+            time.sleep(0.02)
+
+
+def is_settled(redis: Redis) -> bool:
+    """Return whether nothing is held or open."""
+    [account] = redis.send("KEYS", "{oai}:account:*")
+    return bool(
+        redis.send("GET", account).endswith(" 0") and redis.send("ZCARD", "{oai}:streams:organisation acme") == 0
+    )
 
 
 def fail_at_the_first_job(rig: Any) -> None:

@@ -24,6 +24,7 @@ def test_a_wait_is_for_one_of_the_jobs() -> None:
         | jobs.Lookup
         | jobs.Assume
         | jobs.QueryUsage
+        | jobs.Admit
     )
 
 

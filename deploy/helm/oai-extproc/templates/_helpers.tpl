@@ -40,7 +40,7 @@ imagePullPolicy: {{ $image.pullPolicy }}
 {{- define "oai.readAtStart" -}}
 {{- $gateway := .Values.config.gateway -}}
 {{- $rates := $gateway.rate_limits | default dict -}}
-{{- list (pick $gateway "transport" "trusted_hops" "regions" "limits" "catalogue" "cors" "jwt" "metrics" "usage")
+{{- list (pick $gateway "transport" "trusted_hops" "regions" "limits" "catalogue" "cors" "jwt" "metrics" "usage" "redis")
          (pick $rates "sqlite" "by" "service" "domain")
          (ternary (pick $rates "on_store_error") dict (eq ($rates.by | default "" | toString) "envoy"))
          (pick ($gateway.budgets | default dict) "sqlite")

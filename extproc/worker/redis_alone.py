@@ -1,0 +1,173 @@
+"""The decisions of one worker while the Redis that it shares with others does not work, and what it sends there after.
+
+`rate_limits.on_store_error: allow` counts in this worker alone, at a part of each limit: as many as there were workers.
+`budgets.on_store_error: reject` admits what fits into this worker's part of what was left, where it was told that
+within `TRUSTED_SECONDS`; then it is a 503. So workers together exceed neither.
+
+Decision: docs/decisions.md, D253.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from extproc.config import Settings
+from extproc.exchange.local_replies import limits_unavailable
+from extproc.exchange.spending import unavailable as budgets_unavailable
+from extproc.limits import gcra
+from extproc.limits.counters import Clock, Decision, MemoryCounters, Scope, settled
+from extproc.limits.spending import Balance, Charge, Running, Verdict
+
+if TYPE_CHECKING:
+    from extproc.worker.redis_limits import RedisStore
+
+log = logging.getLogger(__name__)
+
+TRUSTED_SECONDS: Final = 60.0
+"""Seconds for which a balance is trusted that the store has told."""
+
+MOST_KNOWN: Final = 50_000
+"""Most balances, and most lines of the log, that are remembered."""
+
+
+class RedisRates:
+    """The counters of rates of one worker."""
+
+    def __init__(self, store: "RedisStore", settings: Callable[[], Settings], clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._local = MemoryCounters(clock)
+
+    def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
+        """Count a request alone. Raises a 503 `ApiError`, if the settings say so."""
+        if self._settings().rate_limits.on_store_error == "reject":
+            raise limits_unavailable()
+        parts = max(self._store.workers, 1)
+        decision = self._local.admit(divided(scopes, parts), tokens, stream)
+        refusal = decision.refusal
+        if refusal is not None and refusal.wait is None and _fits_whole(scopes, tokens):
+            refusal = msgspec.structs.replace(refusal, wait=gcra.MINUTE)
+        return msgspec.structs.replace(decision, refusal=refusal, alone=True, parts=parts)
+
+    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
+        """Count the tokens that a request has used, where it was counted."""
+        if decision.alone:
+            self._local.settle(divided(scopes, decision.parts), decision, reserved, used)
+        else:
+            moved = settled(scopes, decision, reserved, used, self._clock())
+            if moved:
+                self._store.end(decision.call).moved = moved
+
+    def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
+        """Count a stream that has ended, where it was counted."""
+        if decision.alone:
+            self._local.release(scopes, decision)
+        else:
+            self._store.stream_ended(decision.call)
+
+
+class RedisAccounts:
+    """The accounts of budgets of one worker."""
+
+    def __init__(self, store: "RedisStore", settings: Callable[[], Settings]) -> None:
+        self._store = store
+        self._settings = settings
+        self._known: dict[str, tuple[Balance, float]] = {}
+        """Balances of accounts, and when the store told them."""
+        self._used: dict[str, float] = {}
+        """When a call was last charged to an account, the latest last."""
+        self._alone: dict[str, int] = {}
+        """What this worker's calls have taken of accounts since the store was away."""
+        self._told: set[str] = set()
+
+    def reserve(self, call: str, charges: Sequence[Charge], running: Running) -> Verdict | None:
+        """Decide without the store. Raises a 503 `ApiError`, if the settings say so."""
+        if self._settings().budgets.on_store_error == "allow":
+            self._store.opened(call, charges, running)
+            return None
+        verdict = self._verdict(charges)
+        if verdict.rejected < 0:
+            for charge in charges:
+                self._alone[charge.key] = self._alone.get(charge.key, 0) + charge.amount
+            self._store.opened(call, charges, running)
+        return verdict
+
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
+        """Replace what a call holds by its cost."""
+        self._store.closed(call)
+        end = self._store.end(call)
+        end.charges, end.costs = charges, costs
+
+    def tell(self, key: str, end: int, text: str) -> None:
+        """Log `text`, if no worker has logged anything about `key` before."""
+        if key in self._told:
+            return
+        if len(self._told) >= MOST_KNOWN:
+            self._told.clear()
+        self._told.add(key)
+
+        def done(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                self._told.discard(key)
+            elif reply is not None:
+                log.warning("%s", text)
+
+        self._store.tell(done, key, end)
+
+    def used(self, charges: Sequence[Charge], balances: Sequence[Balance]) -> None:
+        """Take note of the accounts that a call is charged to, and of their balances before it."""
+        now = time.monotonic()
+        for charge, before in zip(charges, balances, strict=True):
+            self._used.pop(charge.key, None)
+            self._used[charge.key] = now
+            self._known[charge.key] = Balance(before.spent, before.held + charge.amount), now
+        if len(self._used) > MOST_KNOWN:
+            del self._used[next(iter(self._used))]
+
+    def recent(self, most: int) -> list[str]:
+        """Return the accounts that were used within the time for which balances are trusted, the latest first."""
+        oldest, keys = time.monotonic() - TRUSTED_SECONDS, list[str]()
+        for key, at in reversed(self._used.items()):
+            if at < oldest or len(keys) == most:
+                break
+            keys.append(key)
+        return keys
+
+    def synced(self, keys: Sequence[str], balances: Sequence[Balance]) -> None:
+        """Remember balances that the store has told now: it works."""
+        self._alone.clear()
+        now = time.monotonic()
+        self._known = {key: (balance, now) for key, balance in zip(keys, balances, strict=True)}
+
+    def _verdict(self, charges: Sequence[Charge]) -> Verdict:
+        oldest, parts, balances, rejected = time.monotonic() - TRUSTED_SECONDS, max(self._store.workers, 1), [], -1
+        for position, charge in enumerate(charges):
+            balance, told = self._known.get(charge.key, (Balance(), 0.0))
+            if told < oldest:
+                raise budgets_unavailable()
+            left = (charge.limit - balance.spent - balance.held) // parts - self._alone.get(charge.key, 0)
+            if charge.enforced and charge.amount > left:
+                rejected = position
+            balances.append(balance)
+        return Verdict(tuple(balances), rejected)
+
+
+def divided(scopes: Sequence[Scope], parts: int) -> list[Scope]:
+    """Return the scopes with a part of each limit, 1 at least."""
+    return [
+        msgspec.structs.replace(
+            scope, **{kind: max(limit // parts, 1) for kind in _KINDS if (limit := getattr(scope, kind))}
+        )
+        for scope in scopes
+    ]
+
+
+_KINDS: Final = ("requests", "tokens", "streams")
+
+
+def _fits_whole(scopes: Sequence[Scope], tokens: int) -> bool:
+    return all(not scope.tokens or tokens <= scope.tokens for scope in scopes)

@@ -1,0 +1,381 @@
+"""Counters and accounts in a Redis, which the workers of several machines share.
+
+A request is admitted by one script, which counts its rates and holds what it may cost (`RedisStore`, the job `Admit`),
+and its end is another. Once a second the worker shows that it lives, what its open calls have cost, and which streams
+it has. What the store does not know of these, because it has forgotten all or a replica took its place, is held anew.
+
+While the store does not work, `RedisRates` and `RedisAccounts` decide without it. An end that it does not get is kept,
+and sent when it works again; it has whole costs, so that one that is sent twice counts once.
+
+Decisions: docs/decisions.md, D251, D253.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from extproc.config import Settings
+from extproc.config.redis import RedisSettings
+from extproc.exchange.jobs import Admission, Admit
+from extproc.exchange.spending import crowded
+from extproc.limits import gcra
+from extproc.limits.counters import Bucket, Clock, Decision, decide
+from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, Running
+from extproc.limits.spending import decide as decide_budgets
+from extproc.openai.errors import ApiError
+from extproc.worker.redis_alone import RedisAccounts, RedisRates
+from extproc.worker.redis_client import RedisClient
+from extproc.worker.redis_connection import Done, RedisError
+from extproc.worker.redis_scripts import ADMIT, BEAT, END, LEASE_MS
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS: Final = 1.0
+
+REFRESH_BEATS: Final = LEASE_MS // 3000
+"""Beats after which the leases of open streams are extended."""
+
+END_SECONDS: Final = 0.01
+"""Seconds for which an end waits for others, or for the next request, to be sent with them."""
+
+BATCH: Final = 200
+"""Most calls of one message: a script holds up all others."""
+
+MOST_KEPT: Final = 100_000
+"""Most ends that are kept while the store does not work."""
+
+CLOSE_SECONDS: Final = 1.0
+
+_REPLY: Final = msgspec.msgpack.Decoder(tuple[list[tuple[int, int, int]], list[tuple[int, int]], bool])
+_BEATEN: Final = msgspec.msgpack.Decoder(tuple[int, list[str], list[tuple[int, int]]])
+
+Item = TypeVar("Item")
+
+
+class End:
+    """What is to be counted of a call that is over."""
+
+    __slots__ = ("charges", "costs", "moved", "released")
+
+    def __init__(self) -> None:
+        self.moved: dict[str, int] = {}
+        self.released: Sequence[str] = ()
+        self.charges: Sequence[Charge] = ()
+        self.costs: Sequence[int] = ()
+
+
+class RedisStore:
+    """The store of one worker; `settings` returns those in force, `redis` is where it is."""
+
+    def __init__(
+        self, redis: RedisSettings, settings: Callable[[], Settings], clock: Clock = time.monotonic_ns
+    ) -> None:
+        self.rates = RedisRates(self, settings, clock)
+        self.accounts = RedisAccounts(self, settings)
+        self.workers = 1
+        """Workers that share it, as of the last beat."""
+        self.client = RedisClient(redis, (ADMIT, END, BEAT), f"{{{redis.prefix}}}:")
+        self._seconds = redis.timeout_ms / 1000
+        self._clock = clock
+        self._name = os.urandom(8).hex()
+        self._prefix = f"{{{redis.prefix}}}:"
+        self._streams: dict[str, list[str]] = {}
+        """The scopes of this worker's open streams, by call."""
+        self._running: dict[str, tuple[Sequence[Charge], Running]] = {}
+        """Its open calls that hold something."""
+        self._counted: dict[str, Sequence[int]] = {}
+        """What they had cost when the store was told last."""
+        self._ends: dict[str, End] = {}
+        """Ends that are to be sent soon."""
+        self._kept: dict[str, End] = {}
+        """Ends that the store did not get."""
+        self._sent = 0
+        """Ends without a reply."""
+        self._settled = asyncio.Event()
+        """Whether there are none."""
+        self._settled.set()
+        self._beats = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether the store can be asked now."""
+        return self.client.ready
+
+    async def __call__(self, admit: Admit, seconds: float) -> Admission:
+        """Admit a request; where the store does not reply in time, without it."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(reply: Any) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        if self._ends:
+            self._flush()
+        self.client.run_script(ADMIT, self._message(admit), done, self._seconds)
+        reply = await future
+        failed = isinstance(reply, RedisError)
+        admit.admission = admission = self._without(admit) if failed else self._with(admit, reply)
+        return admission
+
+    def withdraw(self, admit: Admit) -> None:
+        """Count a request no more that is over before it was admitted, or before its exchange got to know that."""
+        admission, nothing = admit.admission, [0] * len(admit.charges)
+        if admission is None:
+            self._forget(admit)
+            return
+        decision = admission.decision
+        if isinstance(decision, Decision) and decision.refusal is None:
+            self.rates.settle(admit.scopes, decision, admit.tokens, 0)
+            if admit.stream:
+                self.rates.release(admit.scopes, decision)
+        if admit.charges and not isinstance(admission.verdict, ApiError):
+            self.accounts.settle(admit.call, admit.charges, nothing)
+
+    def end(self, call: str) -> End:
+        """Return the end of a call, to be filled in this turn of the event loop; it is sent soon."""
+        found = self._ends.get(call)
+        if found is None:
+            if not self._ends:
+                asyncio.get_running_loop().call_later(END_SECONDS, self._flush)
+            found = self._ends[call] = End()
+        return found
+
+    def opened(self, call: str, charges: Sequence[Charge], running: Running) -> None:
+        """Note that a call holds something, or is to be charged though nothing is held."""
+        self._running[call] = charges, running
+        self._counted[call] = [charge.counted for charge in charges]
+
+    def closed(self, call: str) -> None:
+        """Note that it is over."""
+        self._running.pop(call, None)
+        self._counted.pop(call, None)
+
+    def stream_ended(self, call: str) -> None:
+        """Have the end of a stream sent at once: its client may send the next request."""
+        self.end(call).released = self._streams.pop(call, ())
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def start(self) -> None:
+        """Connect, and begin to beat."""
+        self._tasks = [
+            asyncio.create_task(self.client.run(self._connected)),
+            asyncio.create_task(self._beat_for_ever()),
+        ]
+
+    async def attempted(self) -> None:
+        """Wait until it was tried to connect."""
+        await self.client.attempted.wait()
+
+    async def close(self) -> None:
+        """Send what is to be sent, and close the connection."""
+        self._flush()
+        self._send_kept()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._settled.wait()
+        if self._kept or self._sent:
+            log.warning("%d calls are not counted in the store, which does not work", len(self._kept) + self._sent)
+        for task in self._tasks:
+            task.cancel()
+        self.client.close()
+
+    def tell(self, done: Done, key: str, end: int) -> None:
+        """Note that something is told about `key` until `end`, in unix seconds; `done` gets None if it was before."""
+        name = f"{self._prefix}told:{key}".encode("utf-8", "surrogatepass")
+        self.client.send(done, b"SET", name, b"1", b"NX", b"EXAT", str(max(end, int(time.time()) + 1)).encode())
+
+    def beat(self) -> None:
+        """Show that this worker lives, and what its calls have cost."""
+        self.client.check()
+        if not self.client.connected:
+            return
+        whole = self._beats % REFRESH_BEATS == 0
+        self._beats += 1
+        streams = list(self._leases()) if whole else []
+        costs = {call: running() for call, (_, running) in self._running.items()}
+        changed = [call for call in costs if whole or costs[call] != self._counted.get(call)]
+        held, calls, accounts = list(_batches(streams)), list(_batches(changed)), self.accounts.recent(BATCH)
+        for number in range(max(len(held), len(calls), 1)):
+            sent = {call: costs[call] for call in (calls[number] if number < len(calls) else ())}
+            running = [(call, self._costs_by_key(call, each)) for call, each in sent.items()]
+            message = (self._name, held[number] if number < len(held) else (), running, accounts)
+            self.client.run_script(BEAT, msgspec.msgpack.encode(message), partial(self._beaten, sent, accounts))
+        self._send_kept()
+
+    def _connected(self) -> None:
+        """Tell a store everything with which there is a new connection."""
+        self._beats = 0
+        self.beat()
+
+    def _leases(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield the scopes that have open streams, with these."""
+        by_scope: dict[str, list[str]] = {}
+        for call, scopes in self._streams.items():
+            for scope in scopes:
+                by_scope.setdefault(scope, []).append(call)
+        for scope, calls in by_scope.items():
+            for part in _batches(calls):
+                yield scope, part
+
+    def _message(self, admit: Admit) -> bytes:
+        scopes = [
+            (
+                each.key,
+                gcra.cost(1, each.requests) if each.requests else -1,
+                min(gcra.cost(admit.tokens, each.tokens), gcra.LONGEST_DEBT) if each.tokens else -1,
+                each.streams,
+            )
+            for each in admit.scopes
+        ]
+        return self._encoded(admit.call, admit.stream, scopes, admit.charges)
+
+    def _encoded(self, call: str, stream: bool, scopes: Sequence[object], charges: Sequence[Charge]) -> bytes:
+        rows = [
+            (each.key, each.limit, each.amount, each.end, each.counted, each.enforced, each.group) for each in charges
+        ]
+        return msgspec.msgpack.encode((self._name, call, MOST_IN_GROUP, stream, scopes, rows))
+
+    def _with(self, admit: Admit, reply: bytes) -> Admission:
+        """Return the decision, by what the store has returned."""
+        buckets, balances, full = _REPLY.decode(reply)
+        decision: Decision | None = None
+        if admit.scopes:
+            now = self._clock()
+            found = [Bucket(now + requests, now + tokens, streams) for requests, tokens, streams in buckets]
+            decision = decide(admit.scopes, found, now, admit.tokens, admit.stream)
+            if decision.refusal is not None:
+                return Admission(decision)
+            decision = msgspec.structs.replace(decision, call=admit.call)
+            if admit.stream:
+                self._streams[admit.call] = [each.key for each in admit.scopes if each.streams]
+        if not admit.charges or admit.running is None:
+            return Admission(decision)
+        verdict = decide_budgets(admit.charges, [Balance(spent, held) for spent, held in balances])
+        self.accounts.used(admit.charges, verdict.balances)
+        if verdict.rejected < 0:
+            if full:
+                return Admission(decision, crowded())
+            self.opened(admit.call, admit.charges, admit.running)
+        return Admission(decision, verdict)
+
+    def _without(self, admit: Admit) -> Admission:
+        """Return the decision that is made without the store, and have it forget the request, if it got it."""
+        self._forget(admit)
+        admission = Admission()
+        try:
+            if admit.scopes:
+                admission = Admission(self.rates.admit(admit.scopes, admit.tokens, admit.stream))
+            if isinstance(admission.decision, Decision) and admission.decision.refusal is not None:
+                return admission
+        except ApiError as error:
+            return Admission(error)
+        try:
+            if admit.charges and admit.running is not None:
+                verdict = self.accounts.reserve(admit.call, admit.charges, admit.running)
+                return Admission(admission.decision, verdict)
+        except ApiError as error:
+            return Admission(admission.decision, error)
+        return admission
+
+    def _forget(self, admit: Admit) -> None:
+        """Have the store count a request no more that it may have got: its stream, and what it holds."""
+        if admit.stream or admit.charges:
+            end = self.end(admit.call)
+            end.released = [each.key for each in admit.scopes if each.streams] if admit.stream else ()
+            end.charges, end.costs = admit.charges, [0] * len(admit.charges)
+
+    def _flush(self) -> None:
+        ends, self._ends = self._ends, {}
+        if not ends:
+            return
+        for call in ends:
+            self._kept.pop(call, None)  # it is not to undo this one later
+        if not self.client.connected:
+            self._keep(ends)
+            return
+        for calls in _batches(list(ends)):
+            self._send({call: ends[call] for call in calls})
+
+    def _send(self, ends: dict[str, End]) -> None:
+        rows = [
+            (
+                call,
+                list(each.moved.items()),
+                each.released,
+                [(charge.key, charge.end) for charge in each.charges],
+                each.costs,
+            )
+            for call, each in ends.items()
+        ]
+        self._sent += len(ends)
+        self._settled.clear()
+
+        def done(reply: Any) -> None:
+            self._sent -= len(ends)
+            if not self._sent:
+                self._settled.set()
+            if isinstance(reply, RedisError):
+                self._keep(ends)
+
+        self.client.run_script(END, msgspec.msgpack.encode((self._name, rows)), done)
+
+    def _keep(self, ends: dict[str, End]) -> None:
+        """Keep ends for later, but for the changes of buckets: these may have been made, and last a minute."""
+        for call, each in ends.items():
+            each.moved = {}
+            if (each.charges or each.released) and len(self._kept) < MOST_KEPT:
+                self._kept[call] = each
+
+    def _send_kept(self) -> None:
+        if self._kept and self.ready:
+            kept = dict(itertools.islice(self._kept.items(), 10 * BATCH))
+            for call in kept:
+                del self._kept[call]
+            for calls in _batches(list(kept)):
+                self._send({call: kept[call] for call in calls})
+
+    async def _beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                self.beat()
+            except Exception:  # a bug, too, is no reason to stop for good
+                log.exception("the store is not told that this worker lives")
+
+    def _beaten(self, sent: dict[str, Sequence[int]], accounts: Sequence[str], reply: Any) -> None:
+        """Take note of a beat's reply; hold anew what the store does not know."""
+        if isinstance(reply, RedisError):
+            return
+        self.workers, unknown, balances = _BEATEN.decode(reply)
+        self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
+        for call, costs in sent.items():
+            if call in self._running:
+                self._counted[call] = costs
+        for call in unknown:
+            if call in self._running:
+                charges = [
+                    msgspec.structs.replace(charge, enforced=False, counted=cost)
+                    for charge, cost in zip(self._running[call][0], sent[call], strict=True)
+                ]
+                self.client.run_script(ADMIT, self._encoded(call, False, (), charges), _ignore)
+
+    def _costs_by_key(self, call: str, costs: Sequence[int]) -> dict[str, int]:
+        return {charge.key: cost for charge, cost in zip(self._running[call][0], costs, strict=True)}
+
+
+def _ignore(reply: object) -> None:
+    """Leave it to the next beat."""
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,174 @@
+"""Balances in a Redis: the tests of those in a file, the model in memory, and what happens to a store far away."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from extproc.limits.spending import Balance, Charge, CrowdedError, MemorySpending
+from extproc.worker import redis_limits
+from extproc.worker.redis_scripts import LEASE_MS
+from tests.redis.server import Redis
+from tests.redis.workers import Worker, by_a_clock
+from tests.unit.worker.test_spending_file import (  # noqa: F401 - they are collected here as well
+    ACME,
+    Clock,
+    clock,
+    test_a_call_is_held_in_all_accounts_or_in_none_and_settled_once,
+)
+from tests.unit.worker.test_spending_file_and_model import EVENTS, KEYS
+
+LEASE = LEASE_MS / 1000
+
+Start = Callable[[], Worker]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, redis: Redis, clock: Clock) -> Iterator[Start]:  # noqa: F811
+    """Starts one more worker."""
+    by_a_clock(monkeypatch)
+    workers: list[Worker] = []
+
+    def started() -> Worker:
+        workers.append(Worker(redis, lambda: int(clock.now * 1e9)))
+        return workers[-1]
+
+    yield started
+    for each in workers:
+        each.kill()
+
+
+@pytest.fixture
+def file(start: Start) -> Worker:
+    """Balances of one worker, by the name that the tests of a file have for them."""
+    return start()
+
+
+def test_a_dead_workers_call_is_settled_by_its_last_count(start: Start, clock: Clock) -> None:  # noqa: F811
+    one, two = start(), start()
+    one.reserve("1", [ACME])
+    one.count({"1": [9]})
+    two.tick()
+    assert two.balance("acme") == Balance(0, 60)
+    clock.now += LEASE + 1
+    two.tick()
+    assert two.balance("acme") == Balance(9, 0)
+    one.count({"1": [15]})
+    assert two.balance("acme") == Balance(9, 0)
+    one.settle("1", [ACME], [20])
+    assert two.balance("acme") == Balance(20, 0)
+
+
+def test_the_last_worker_is_settled_by_the_next_that_starts(start: Start, clock: Clock) -> None:  # noqa: F811
+    one = start()
+    one.reserve("1", [ACME])
+    one.kill()
+    one.kill = lambda: None  # type: ignore[method-assign]
+    clock.now += LEASE + 1
+    assert start().balance("acme") == Balance(5, 0)
+
+
+def test_a_group_has_so_many_accounts_and_no_more(file: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_limits, "MOST_IN_GROUP", 2)
+    charges = [Charge(f"user {n}", 100, 10, 2**40, group="users") for n in range(3)]
+    for call, charge in enumerate((*charges[:2], charges[0])):
+        assert file.reserve(str(call), [charge]).rejected < 0
+    with pytest.raises(CrowdedError):
+        file.reserve("crowded", [ACME, charges[2]])
+    assert file.balance("acme") == Balance()
+    audited = Charge("user 2", 100, 10, 2**40, enforced=False, group="users")
+    assert file.reserve("4", [ACME, audited]).rejected < 0
+    file.settle("4", [ACME, audited], [7, 7])
+    assert (file.balance("acme"), file.balance("user 2")) == (Balance(7), Balance())
+
+
+def test_the_first_of_all_workers_is_told_so(start: Start) -> None:
+    one, two = start(), start()
+    assert [one.first("a", 2**40), two.first("a", 2**40), two.first("b", 2**40)] == [True, False, True]
+
+
+def test_a_settlement_that_is_sent_again_counts_once(file: Worker) -> None:
+    file.reserve("1", [ACME])
+    for _ in range(3):
+        file.settle("1", [ACME], [50])
+    assert file.balance("acme") == Balance(50)
+
+
+def test_a_call_that_is_over_is_held_no_more_by_a_message_that_comes_late(file: Worker) -> None:
+    file.settle("1", [ACME], [7])
+    file.reserve("1", [ACME])
+    assert file.balance("acme") == Balance(7)
+
+
+def test_a_call_is_held_once_however_often_it_is_sent(file: Worker) -> None:
+    for _ in range(2):
+        file.reserve("1", [Charge("acme", 1000, 60, 2**40)])
+    assert file.balance("acme") == Balance(0, 60)
+
+
+def test_a_store_that_was_emptied_has_the_open_calls(file: Worker, redis: Redis) -> None:
+    file.reserve("1", [ACME])
+    file.count({"1": [9]})
+    redis.send("FLUSHALL")
+    file.tick()
+    assert file.balance("acme") == Balance(0, 60)
+    file.settle("1", [ACME], [20])
+    assert file.balance("acme") == Balance(20)
+
+
+def test_what_is_spent_stays_until_a_day_after_its_window(file: Worker, redis: Redis) -> None:
+    end = int(redis.send("TIME")[0]) + 100
+    charge = Charge("soon over", 100, 60, end, group="users")
+    file.reserve("1", [charge])
+    file.settle("1", [charge], [60])
+    assert redis.send("EXPIRETIME", "{oai}:account:soon over") == end + 86400
+    assert redis.send("EXPIRETIME", "{oai}:group:users") == end + 86400
+    assert 0 < redis.send("TTL", "{oai}:ended:1") <= 600
+
+
+def test_amounts_are_exact_to_the_largest_limit(file: Worker) -> None:
+    most = Charge("large", 2**53, 2**53 - 1, 2**40)
+    assert file.reserve("1", [most]).rejected < 0
+    file.settle("1", [most], [2**53 - 1])
+    assert file.balance("large") == Balance(2**53 - 1)
+    assert file.reserve("2", [Charge("large", 2**53, 2, 2**40)]).exhausted
+    assert file.reserve("3", [Charge("large", 2**53, 1, 2**40)]).rejected < 0
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EVENTS)
+def test_two_workers_have_the_balances_of_the_model(
+    start: Start,
+    redis: Redis,
+    clock: Clock,  # noqa: F811
+    events: list[tuple[str, str, int, int]],
+) -> None:
+    redis.send("FLUSHALL")
+    workers, model = {name: start() for name in ("one", "two")}, MemorySpending()
+    charged: dict[str, list[Charge]] = {}
+    used: set[str] = set()
+    for kind, name, number, amount in events:
+        call, worker = f"{name} {number}", workers[name]
+        if kind == "reserve" and call not in used:
+            charges = [Charge(key, 300, amount, 2**40, amount // 2) for key in KEYS]
+            verdict = model.reserve(call, charges)
+            assert worker.reserve(call, charges) == verdict
+            if verdict.rejected < 0:
+                used.add(call)
+                charged[call] = charges
+        elif kind == "count" and call in charged:
+            model.count({call: [amount] * 2})
+            worker.count({call: [amount] * 2})
+        elif kind == "settle" and call in charged:
+            charges = charged.pop(call)
+            model.settle(call, charges, [amount] * 2)
+            worker.settle(call, charges, [amount] * 2)
+        elif kind == "die":
+            clock.now += LEASE + 1
+            worker.tick()  # the other worker is taken for dead
+            for each in charged:
+                if not each.startswith(name):
+                    model.expire(each)
+        assert [worker.balance(key) for key in KEYS] == [model.balance(key) for key in KEYS]
+    for worker in workers.values():
+        worker.store.client.close()
