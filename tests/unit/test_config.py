@@ -283,7 +283,7 @@ REJECTED = {
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
     "usage: {ledger: ''}": "usage.ledger: expected the path of a file, as in",
     "usage: {sqlite: a}": "usage.sqlite: it has the sums of a ledger; name that in `usage.ledger`",
-    "usage: {ledger: a/b, sqlite: a//b}": "usage.sqlite: a//b is the ledger; name another file",
+    "usage: {ledger: a/b, sqlite: a//b}": "usage.sqlite: this is the file of `usage.ledger` as well; name another file",
     "usage: {ledger: a, sqlite: b, keep_days: 2}": "usage.keep_days: expected a whole number from 3 to 3650; found",
     "usage: {ledgers: a}": "usage.ledgers: unknown key, did you mean `ledger`?",
     "last_used_in: ''": "last_used_in: expected the path of a file, as in /var/lib/oai/last-used.json",
