@@ -208,7 +208,7 @@ def test_all_kinds_of_calls_to_the_token(books: Books, client: Client) -> None:
     bodies: list[tuple[str, Any]] = [
         (CHAT, chat("Count to 40.")),
         (CHAT, chat("Count to 40.", max_tokens=9)),
-        (CHAT, chat("Hi [[local: cacheread=100 cachewrite=20]]", CLAUDE)),
+        (CHAT, chat("Hi [[local: cacheread=123456789 cachewrite=20]]", CLAUDE)),
         (CHAT, chat("Hi", CLAUDE, reasoning_effort="low", max_completion_tokens=4000)),
         (EMBEDDINGS, {"model": TITAN, "input": "one two three"}),
         (EMBEDDINGS, {"model": TITAN, "input": [f"text {number}" for number in range(12)]}),
