@@ -15,9 +15,10 @@ A state machine, driven by events; the end of the stream is an event too (`end`)
 
 Four chunks are delayed. The role waits for another chunk: an exception directly after messageStart can then still
 become a status. The finish reason waits for the metadata, a moment later, which contain the service tier and the
-guardrail's trace; and the usage of a client that disconnects after the finish reason has been recorded.
-`thinking_blocks`, `annotations` and `images` wait for messageStop, because clients read each from one chunk only. A
-custom tool's input waits for its block to end: it is a text within JSON. A stream that ends without metadata was cut.
+guardrail's trace; and the usage of a client that disconnects after the finish reason has been recorded. So does a stop
+reason that is a failure: Bedrock bills that output, too. `thinking_blocks`, `annotations` and `images` wait for
+messageStop, because clients read each from one chunk only. A custom tool's input waits for its block to end: it is a
+text within JSON. A stream that ends without metadata was cut.
 
 The special case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
 stream as content, while plain text beside it would break the JSON: the SDKs' `parse()` raises at text that does not
@@ -127,6 +128,8 @@ class ChatStream:
         self._fence = Fence() if shape.bare_json else None
         self._details = StreamDetails(self._kept)
         self._reasoning_tokens: int | None = None
+        self._failure: ApiError | None = None
+        """The stop reason that is a failure, which waits for the metadata."""
         self._length = 0
         """Characters of content so far."""
         self._spans: dict[int, list[int]] = {}
@@ -152,7 +155,7 @@ class ChatStream:
         """Accept that no more events will come. Raises an `ApiError` if the stream is not whole."""
         if self.state is not State.COUNTED:
             self.state = State.FAILED
-            raise cut_off()
+            raise self._failure or cut_off()
         self.state = State.WHOLE
 
     def _after_role(self, chunks: list[Chunk]) -> list[Chunk]:
@@ -336,10 +339,14 @@ class ChatStream:
     # The end of the message
 
     def _stop(self, event: MessageStopEvent) -> list[Chunk]:
-        reason = finish_reason(event.stop_reason, called=self._calls > 0, legacy=self._shape.legacy)
-        self.finish = self._truncation if reason == "length" else reason
         self._reasoning_tokens = thinking_tokens(event.additional_model_response_fields)
         self.state = State.STOPPED
+        try:
+            reason = finish_reason(event.stop_reason, called=self._calls > 0, legacy=self._shape.legacy)
+        except ApiError as failure:
+            self._failure = failure
+            return []
+        self.finish = self._truncation if reason == "length" else reason
         rest = [chunk for block in (*self._tools.blocks(), *self._inline_readers) for chunk in self._close(block)]
         if self._content_is_text and (held := self._rest_of_content()):
             rest.append(ContentChunk(held))
@@ -373,6 +380,8 @@ class ChatStream:
     def _metadata(self, event: ConverseStreamMetadataEvent) -> list[Chunk]:
         self.usage = usage(event.usage, self._reasoning_tokens)
         self.counted = True
+        if self._failure is not None:
+            raise self._failure
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
         trace = visible_trace(event.trace, requested=self._shape.trace)

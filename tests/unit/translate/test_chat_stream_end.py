@@ -43,10 +43,20 @@ def test_a_deployment_may_call_truncation_by_another_name(play: Any) -> None:
 
 @pytest.mark.parametrize("reason", ["malformed_model_output", "malformed_tool_use"])
 def test_a_malformed_response_fails_after_the_chunks_before_it(reason: str, play: Any) -> None:
-    failure = play.failure(START, text("a"), stop(reason))
+    failure = play.failure(START, text("a"), stop(reason), USAGE)
     assert (failure.error.status, failure.error.code) == (502, reason)
     assert b'"content":"a"' in failure.written
     assert DONE not in failure.written
+    assert play.failure(START, text("a"), stop(reason)).error.code == reason
+
+
+def test_a_malformed_response_is_counted(play: Any) -> None:
+    stream = play.stream()
+    stream.feed(play.encode([START, text("a"), stop("malformed_model_output")]))
+    with pytest.raises(StreamError) as failure:
+        stream.feed(play.encode([USAGE]))
+    assert (stream.counted, stream.usage) == (True, Usage(10, 20))
+    assert failure.value.error.code == "malformed_model_output"
 
 
 # Usage and the end
