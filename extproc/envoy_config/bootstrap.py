@@ -32,6 +32,7 @@ from extproc.envoy_config.jwt import jwks_clusters, jwks_tunnels
 from extproc.envoy_config.ledger import ledger_loggers
 from extproc.envoy_config.listener import READ_SECONDS, api_routes, listener
 from extproc.envoy_config.messages import address_message
+from extproc.envoy_config.otlp import otlp_clusters
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
 from extproc.envoy_config.tls import processor_secret
@@ -121,14 +122,8 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
 def _clusters(plan: EnvoyPlan) -> list[Cluster]:
     through = [proxy_cluster(plan, plan.any_proxy)] if plan.any_proxy else []
     bedrock = [bedrock_cluster(plan, upstream) for upstream in plan.upstreams()]
-    return [
-        processor_cluster(plan),
-        *bedrock,
-        *through,
-        *jwks_clusters(plan),
-        *global_limit_clusters(plan),
-        unprocessed_cluster(),
-    ]
+    others = [*jwks_clusters(plan), *global_limit_clusters(plan), *otlp_clusters(plan)]
+    return [processor_cluster(plan), *bedrock, *through, *others, unprocessed_cluster()]
 
 
 def _tunnel(plan: EnvoyPlan) -> list[Listener]:

@@ -285,6 +285,13 @@ REJECTED = {
     "usage: {sqlite: a}": "usage.sqlite: it has the sums of a ledger; name that in `usage.ledger`",
     "usage: {ledger: a/b, sqlite: a//b}": "usage.sqlite: this is the file of `usage.ledger` as well; name another file",
     "usage: {ledger: a, sqlite: b, keep_days: 2}": "usage.keep_days: expected a whole number from 3 to 3650; found",
+    "usage: {otlp: {}}": "usage.otlp.endpoint: missing",
+    "usage: {otlp: {endpoint: 'https://a:4317'}}": "usage.otlp.endpoint: expected the URL of a collector with its port",
+    "usage: {otlp: {endpoint: 'http://a'}}": "usage.otlp.endpoint: expected the URL of a collector with its port",
+    "usage: {otlp: {endpoint: 'http://a:4318/v1/logs'}}": "usage.otlp.endpoint: expected the URL of a collector",
+    "usage: {otlp: {endpoint: 'http://a:0'}}": "usage.otlp.endpoint: nothing can listen at `a:0`",
+    "usage: {otlp: {endpoint: 'http://a:70000'}}": "usage.otlp.endpoint: 'a:70000' is not an address",
+    "usage: {otlp: {endpoint: 'http://[1:2]:3'}}": "usage.otlp.endpoint: nothing can listen at `[1:2]:3`",
     "usage: {ledgers: a}": "usage.ledgers: unknown key, did you mean `ledger`?",
     "last_used_in: ''": "last_used_in: expected the path of a file, as in /var/lib/oai/last-used.json",
     "{directory: {dynamodb: {table: abc}}, last_used_in: a}": (

@@ -396,6 +396,18 @@ def test_a_ledger_is_one_more_logger_with_or_without_metrics(document: Edit) -> 
         assert logger["typed_config"]["path"] == "/var/usage.jsonl"
 
 
+def test_a_collector_gets_what_the_file_gets(document: Edit) -> None:
+    settings = "{usage: {otlp: {endpoint: 'http://[::1]:4317/'}}}"
+    rendered = document(settings)
+    [logger] = [each for each in one(rendered, "access_log") if "open_telemetry" in each["name"]]
+    assert logger == fragment("metrics", settings=settings)[-1]
+    [in_file] = every(fragment("metrics", settings="{usage: {ledger: /a}}")[-1], "json_format")
+    named = [each["key"] for each in logger["typed_config"]["attributes"]["values"]]
+    assert sorted(named) == sorted(in_file)
+    [endpoint] = every(cluster(rendered, "usage_collector"), "socket_address")
+    assert endpoint == {"address": "::1", "port_value": 4317}
+
+
 ASKED = "{rate_limits: {by: envoy, service: 'ratelimit.mesh:8081'}}"
 
 

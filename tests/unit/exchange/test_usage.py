@@ -31,7 +31,7 @@ def token(name: str, **more: Any) -> config.Token:
 SETTINGS = config.Settings(
     organisations={"acme": config.Organisation(region="eu-west-1", aliases={"small": "amazon.nova-micro-v1:0"})},
     tokens=(token("watcher", scopes=("usage", "chat")), token("plain"), token("chats", scopes=("chat",))),
-    usage=UsageSettings("/var/usage.jsonl", "/var/usage.sqlite", 30),
+    usage=UsageSettings(ledger="/var/usage.jsonl", sqlite="/var/usage.sqlite", keep_days=30),
 )
 
 
@@ -109,7 +109,7 @@ def test_a_token_whose_scopes_do_not_name_it_may_not(gateway: Gateway, name: str
 
 
 def test_without_sums_there_is_no_such_path(gateway: Gateway) -> None:
-    gateway.settings = msgspec.structs.replace(SETTINGS, usage=UsageSettings("/var/usage.jsonl"))
+    gateway.settings = msgspec.structs.replace(SETTINGS, usage=UsageSettings(ledger="/var/usage.jsonl"))
     _, reply = asked(gateway, name="nobody")
     assert (error(reply)["status"], error(reply)["code"]) == (404, "unknown_url")
 
