@@ -103,6 +103,8 @@ class RedisStore:
         """Whether there are none."""
         self._settled.set()
         self._beats = 0
+        self._wake = asyncio.Event()
+        """Whether to beat at once."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -193,38 +195,33 @@ class RedisStore:
         name = f"{self._prefix}told:{key}".encode("utf-8", "surrogatepass")
         self.client.send(done, b"SET", name, b"1", b"NX", b"EXAT", str(max(end, int(time.time()) + 1)).encode())
 
-    def beat(self) -> None:
-        """Show that this worker lives, and what its calls have cost."""
+    def beat(self) -> Iterator[None]:
+        """Show that this worker lives, and what its calls have cost: a part of them with each step."""
         self.client.check()
         if not self.client.connected:
             return
-        whole = self._beats % REFRESH_BEATS == 0
+        whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(BATCH)
         self._beats += 1
-        streams = list(self._leases()) if whole else []
-        costs = {call: running() for call, (_, running) in self._running.items()}
-        changed = [call for call in costs if whole or costs[call] != self._counted.get(call)]
-        held, calls, accounts = list(_batches(streams)), list(_batches(changed)), self.accounts.recent(BATCH)
-        for number in range(max(len(held), len(calls), 1)):
-            sent = {call: costs[call] for call in (calls[number] if number < len(calls) else ())}
-            running = [(call, self._costs_by_key(call, each)) for call, each in sent.items()]
-            message = (self._name, held[number] if number < len(held) else (), running, accounts)
-            self.client.run_script(BEAT, msgspec.msgpack.encode(message), partial(self._beaten, sent, accounts))
+        leases = [(scope, (call,)) for call, scopes in self._streams.items() for scope in scopes] if whole else []
+        calls = list(self._running)
+        for start in range(0, max(len(leases), len(calls), 1), BATCH):
+            sent = self._costs(calls[start : start + BATCH], whole)
+            running = [(call, self._costs_by_key(call, costs)) for call, costs in sent.items()]
+            message = (self._name, leases[start : start + BATCH], running, accounts if start == 0 else ())
+            done = partial(self._beaten, sent, accounts if start == 0 else None)
+            self.client.run_script(BEAT, msgspec.msgpack.encode(message), done)
+            yield
         self._send_kept()
 
     def _connected(self) -> None:
-        """Tell a store everything with which there is a new connection."""
+        """Have a store with which there is a new connection told everything."""
         self._beats = 0
-        self.beat()
+        self._wake.set()
 
-    def _leases(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield the scopes that have open streams, with these."""
-        by_scope: dict[str, list[str]] = {}
-        for call, scopes in self._streams.items():
-            for scope in scopes:
-                by_scope.setdefault(scope, []).append(call)
-        for scope, calls in by_scope.items():
-            for part in _batches(calls):
-                yield scope, part
+    def _costs(self, calls: Sequence[str], whole: bool) -> dict[str, Sequence[int]]:
+        """Return what open calls have cost, where that has changed or the `whole` is wanted."""
+        costs = {call: self._running[call][1]() for call in calls if call in self._running}
+        return costs if whole else {call: each for call, each in costs.items() if each != self._counted.get(call)}
 
     def _message(self, admit: Admit) -> bytes:
         scopes = [
@@ -345,18 +342,23 @@ class RedisStore:
 
     async def _beat_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
             try:
-                self.beat()
+                for _ in self.beat():
+                    await asyncio.sleep(0)
             except Exception:  # a bug, too, is no reason to stop for good
                 log.exception("the store is not told that this worker lives")
 
-    def _beaten(self, sent: dict[str, Sequence[int]], accounts: Sequence[str], reply: Any) -> None:
+    def _beaten(self, sent: dict[str, Sequence[int]], accounts: Sequence[str] | None, reply: Any) -> None:
         """Take note of a beat's reply; hold anew what the store does not know."""
         if isinstance(reply, RedisError):
             return
         self.workers, unknown, balances = _BEATEN.decode(reply)
-        self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
+        if accounts is not None:
+            self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
         for call, costs in sent.items():
             if call in self._running:
                 self._counted[call] = costs

@@ -77,6 +77,19 @@ def test_streams_of_a_worker_that_lives_stay(worker: Callable[[str], Worker], cl
     assert refused(two.admit([ACME], 1, True)) is None
 
 
+def test_many_streams_are_told_in_parts(worker: Callable[[str], Worker], redis: Redis, clock: Clock) -> None:  # noqa: F811
+    one, wide = worker("one"), [msgspec.structs.replace(ACME, requests=0, tokens=0, streams=1000)]
+    for _ in range(450):
+        one.admit(wide, 1, True)
+    redis.send("FLUSHALL")
+    one._set_clock()
+    assert len(list(one.store.beat())) == 1
+    one.store._beats = 0
+    assert len(list(one.store.beat())) == 3
+    one.tick()
+    assert redis.send("ZCARD", "{oai}:streams:organisation acme") == 450
+
+
 def test_a_store_that_was_emptied_has_the_streams_there_are(worker: Callable[[str], Worker], redis: Redis) -> None:
     one, two = worker("one"), worker("two")
     for _ in range(2):

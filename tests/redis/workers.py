@@ -119,6 +119,7 @@ class Worker:
         store = RedisStore(redis, lambda: settings, self._clock)
         store._tasks = [asyncio.create_task(store.client.run(store._connected))]
         await store.attempted()
+        list(store.beat())
         await _round(store)
         return store
 
@@ -131,7 +132,7 @@ class Worker:
 
     async def _beaten(self) -> None:
         self.store._beats = 0
-        self.store.beat()
+        list(self.store.beat())
         await _round(self.store)
         await _round(self.store)
 
