@@ -99,7 +99,7 @@ class RedisAccounts:
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         """Replace what a call holds by its cost."""
         self._store.closed(call)
-        end = self._store.end(call)
+        end = self._store.end(call, at_once=True)  # a worker that is killed now has counted what its caller is told
         end.charges, end.costs = charges, costs
 
     def tell(self, key: str, end: int, text: str) -> None:

@@ -142,8 +142,10 @@ class RedisStore:
         if admit.charges and not isinstance(admission.verdict, ApiError):
             self.accounts.settle(admit.call, admit.charges, nothing)
 
-    def end(self, call: str) -> End:
-        """Return the end of a call, to be filled in this turn of the event loop; it is sent soon."""
+    def end(self, call: str, at_once: bool = False) -> End:
+        """Return the end of a call, to be filled in this turn of the event loop; it is sent soon, or then."""
+        if at_once:
+            asyncio.get_running_loop().call_soon(self._flush)
         found = self._ends.get(call)
         if found is None:
             if not self._ends:
@@ -163,8 +165,7 @@ class RedisStore:
 
     def stream_ended(self, call: str) -> None:
         """Have the end of a stream sent at once: its client may send the next request."""
-        self.end(call).released = self._streams.pop(call, ())
-        asyncio.get_running_loop().call_soon(self._flush)
+        self.end(call, at_once=True).released = self._streams.pop(call, ())
 
     def start(self) -> None:
         """Connect, and begin to beat."""
