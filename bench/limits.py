@@ -3,8 +3,8 @@
 Run it as `make bench-limits`. One run prints, each beside its aim:
 
 - the CPU time of a worker per request and per streamed frame without limits, and what limits add that are counted in
-  memory and in SQLite: three gateways behind an Envoy each, window by window in random order. Differences are made
-  within a round;
+  memory, in SQLite and in a Redis: four gateways behind an Envoy each, window by window in random order. Differences
+  are made within a round;
 - what telling Envoy of the running usage adds to a frame: CPU time of a process of its own, beside the same frames
   without it;
 - the memory of a worker with 10,000 organisations, each of which has called, with limits and without.
@@ -16,7 +16,11 @@ Decision: docs/decisions.md, D259.
 
 import argparse
 import json
+import os
 import random
+import shutil
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -44,7 +48,10 @@ from extproc.transport import messages
 
 NEVER_REACHED = 1_000_000_000
 LIMITS = dict.fromkeys(("requests_per_minute", "tokens_per_minute", "concurrent_streams"), NEVER_REACHED)
-WITHOUT, MEMORY, SQLITE = "without limits", "limits in memory", "limits in SQLite"
+WITHOUT, MEMORY, SQLITE, REDIS = "without limits", "limits in memory", "limits in SQLite", "limits in a Redis"
+
+UNPACKED = Path(tempfile.gettempdir()) / "engine" / "redis" / "usr"
+"""Where make has a Redis unpacked."""
 
 FRAMES = 2_000
 FRAME = b'data: {"id":"chatcmpl-0","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}\n\n'
@@ -97,27 +104,50 @@ def worker_time(place: Place, build: str, measuring: Meter, size: Size) -> None:
     with ExitStack() as exits:
         inner = place.within(exits)
         limits: dict[str, dict[str, Any]] = {WITHOUT: {}, MEMORY: limited(), SQLITE: limited(place.path("rates"))}
+        if (url := start_redis(inner)) is not None:
+            limits[REDIS] = {**limited(), "redis": {"url": url, "timeout_ms": 250}}
         started = {name: stacks.gateway(inner, build, settings(place, 1, more)) for name, more in limits.items()}
         print(f"CPU time of a worker, {size.rounds} rounds of {size.window / 1000:g} s (aim: no more than 60 µs more)")
         for workload, unit in ((chat, "request"), (stream, "frame")):
-            times = measured(started, workload, measuring, size.rounds)
+            times, middles = measured(started, workload, measuring, size.rounds)
             print_times(unit, times)
+            if unit == "request":
+                print("\np50 of a call in ms, the median of rounds (aim in a Redis: no more than 0.5 more)")
+                for name, each in middles.items():
+                    print(f"  {name:<22}{statistics.median(each):>10.2f}")
 
 
 def measured(
     started: dict[str, Stack], workload: Workload, measuring: Meter, rounds: int
-) -> dict[str, dict[int, float]]:
-    """Return µs of the worker per unit, by gateway and round."""
+) -> tuple[dict[str, dict[int, float]], dict[str, list[float]]]:
+    """Return µs of the worker per unit, by gateway and round, and the p50 of latencies in ms of each round."""
     times: dict[str, dict[int, float]] = {name: {} for name in started}
+    middles: dict[str, list[float]] = {name: [] for name in started}
     for number in range(rounds):
         for name in random.sample(list(started), len(started)):
             sample = measuring.measure(started[name], workload, number)
             if sample.failed:
                 raise stacks.StackError(f"{name}: {sample.errors} {sample.complaint}")
+            middles[name].append(sample.latency.p50)
             cpu = sample.cpu(SERVICE)
             if cpu is not None:
                 times[name][number] = cpu
-    return times
+    return times, middles
+
+
+def start_redis(place: Place) -> str | None:
+    """Start a Redis, and return its URL; None where there is none."""
+    program = shutil.which("redis-server") or shutil.which("redis-server", path=str(UNPACKED / "bin"))
+    if program is None:
+        print(f"no Redis is in PATH or in {UNPACKED}: {REDIS} are not measured")
+        return None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    libraries = ":".join(map(str, (UNPACKED / "lib").glob("*-linux-gnu")))
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(place.folder)]
+    running = place.start(command, "redis", {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": libraries})
+    running.wait("redis-server", lambda output: "Ready to accept connections" in output)
+    return f"redis://127.0.0.1:{port}"
 
 
 def print_times(unit: str, times: dict[str, dict[int, float]]) -> None:
