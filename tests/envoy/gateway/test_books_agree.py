@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ import pytest
 from tests.conftest import CONFIG, Gateway
 from tests.envoy.gateway.conftest import Client
 from tests.local_bedrock import LocalBedrock
+from tests.redis.server import Redis
 
 NOVA = "amazon.nova-lite-v1:0"
 CLAUDE = "anthropic.claude-sonnet-4-6"
@@ -72,10 +74,9 @@ class Sums:
 class Sqlite:
     """The embedded store."""
 
-    settings: Mapping[str, Any] = {"sqlite": "spent.sqlite"}
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._path = gateway.folder / "spent.sqlite"
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "spent.sqlite"
+        self.settings: dict[str, Any] = {"budgets": {"sqlite": str(self._path)}}
 
     def _rows(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self._path)) as connection:
@@ -97,7 +98,37 @@ class Sqlite:
         return float(min((seen for (seen,) in self._rows("select seen from workers")), default=0))
 
 
-STORES = {"sqlite": Sqlite}
+class InRedis:
+    """A real Redis."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = Redis(folder)
+        self.settings: dict[str, Any] = {"redis": {"url": self.server.url, "timeout_ms": 250}}
+
+    def _balances(self) -> Iterator[tuple[str, int, int]]:
+        for key in self.server.send("KEYS", "{oai}:account:*"):
+            spent, held = self.server.send("GET", key).split(" ")
+            yield key.split(" ")[2], int(spent), int(held)
+
+    def spent(self) -> dict[str, int]:
+        """Return what is spent of the organisation's budgets, by their units."""
+        spent = {"tokens": 0, "usd": 0}
+        for unit, amount, _ in self._balances():
+            spent[unit] += amount
+        return spent
+
+    def held(self) -> int:
+        """Return what open calls hold."""
+        return sum(held for _, _, held in self._balances())
+
+    def counted_at(self) -> float:
+        """Return when the worker has last written what open calls have cost, in unix seconds."""
+        seen = self.server.send("ZRANGE", "{oai}:workers", "-1", "-1", "WITHSCORES")
+        return int(seen[1]) / 1000 if seen else 0
+
+
+STORES = {"sqlite": Sqlite, "redis": InRedis}
+Store = Sqlite | InRedis
 
 
 # Books
@@ -106,7 +137,7 @@ STORES = {"sqlite": Sqlite}
 class Books:
     """The books of one gateway since a moment."""
 
-    def __init__(self, gateway: Gateway, store: Sqlite, local: LocalBedrock, eventually: Eventually) -> None:
+    def __init__(self, gateway: Gateway, store: Store, local: LocalBedrock, eventually: Eventually) -> None:
         self.gateway, self.store, self.local = gateway, store, local
         self._eventually = eventually
         self._before = self._ledger(), self._metrics(), store.spent()
@@ -172,19 +203,20 @@ def _sums(total: Mapping[str, int]) -> Sums:
 
 
 @pytest.fixture(scope="module", params=STORES)
-def store(request: Any, start_shared: Any) -> Any:
+def store(request: Any, start_shared: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store of budgets, and a gateway whose organisation has one in tokens and one in dollars."""
-    kind = STORES[request.param]
+    store = STORES[request.param](tmp_path_factory.mktemp("store"))
     acme = {"budgets": [{"tokens": "1G", "per": "month"}, {"usd": "100000000", "per": "week"}]}
     settings = {
         "organisations": {**CONFIG["organisations"], "acme": acme},
-        "budgets": kind.settings,
+        **store.settings,
         "prices": dict.fromkeys((NOVA, CLAUDE, TITAN, COHERE), PRICES),
         "usage": {"ledger": "usage.jsonl"},
         "endpoints": {"responses": True},
     }
-    gateway = start_shared(settings, args=["--health", "127.0.0.1:0"])
-    return gateway, kind(gateway)
+    yield start_shared(settings, args=["--health", "127.0.0.1:0"]), store
+    if isinstance(store, InRedis):
+        store.server.kill()
 
 
 @pytest.fixture
@@ -399,6 +431,21 @@ def test_embeddings_of_several_inputs_that_are_killed_count_in_budgets_alone(
     spent = books.spent()
     assert 400 < spent["tokens"] < 800
     assert spent["usd"] == PRICES["input"] * spent["tokens"]
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_during_which_the_store_is_killed_is_exact(books: Books, kind: str) -> None:
+    path, body, begun, end = STREAMS[kind]
+    assert isinstance(books.store, InRedis)
+    with caller(books.gateway, path, body("Count to 50. [[local: hold]]")) as process:
+        read_until(process, begun)
+        books.store.server.kill()
+        books.local.release()
+        read_until(process, end)
+        process.wait(60)
+    books.store.server.start()
+    assert books.agreed(1) == (books.billed(), 0)
 
 
 def held(books: Books) -> None:

@@ -144,8 +144,8 @@ def test_a_call_whose_client_leaves_before_any_answer_is_estimated(gateway: Any,
     with pytest.raises(Exception, match="timed out"):
         ask(openai.with_options(timeout=0.5), OWN, HELD)
     line = json.loads(gateway.wait_for(r'(\{.*"flags":"DC".*"stream":false.*)')[1])["oai"]
-    assert (line["estimated"], line["input_tokens"] > 10, line["output_tokens"]) == (True, True, 0)
-    assert line["cost_micro_usd"] == 1000 * line["input_tokens"]
+    assert (line["estimated"], line["input_tokens"] > 10, line["output_tokens"]) == (True, True, 4096)
+    assert line["cost_micro_usd"] == 1000 * line["input_tokens"] + 2000 * 4096
 
 
 def test_a_stream_whose_worker_is_killed_is_estimated(gateway: Any, openai: OpenAI, local: Any) -> None:
