@@ -145,9 +145,15 @@ class BudgetAccounts:
             self._file.close()
 
     def _keep_log_short(self) -> None:
-        if self._copier is None and self._path is not None:
-            self._copier = threading.Thread(target=keep_log_short, args=(self._path, self._closed), daemon=True)
-            self._copier.start()
+        if self._copier is not None or self._path is None:
+            return
+        copier = threading.Thread(target=keep_log_short, args=(self._path, self._closed), daemon=True)
+        try:
+            copier.start()
+        except RuntimeError:  # there are no more threads: the next second tries again
+            log.exception("no thread can be started for %s", self._path)
+        else:
+            self._copier = copier
 
     def _tick(self, file: SpendingFile) -> Iterator[None]:
         """Write what is due; yields after each part."""

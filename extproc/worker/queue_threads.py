@@ -6,9 +6,12 @@ Decision: docs/decisions.md, D243.
 """
 
 import itertools
+import logging
 import queue
 import threading
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 class QueueThreads:
@@ -25,8 +28,12 @@ class QueueThreads:
         """Have a thread call `work`, which must not raise; higher urgencies come first."""
         self._queue.put((-urgency, next(self._order), work))
         if self._started < self._most:
-            self._started += 1
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            except RuntimeError:  # there are no more threads: the next `put` tries again
+                log.exception("no thread can be started for %s", self._name)
+            else:
+                self._started += 1
 
     def _run(self) -> None:
         while True:

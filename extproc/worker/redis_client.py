@@ -57,6 +57,7 @@ class RedisClient:
         self.attempted = asyncio.Event()
         """Whether it was tried to connect."""
         self._trouble = ""
+        self._pause = FIRST_PAUSE
         self._moved: tuple[str, int] | None = None
         """Where a cluster keeps the keys, if it has said so."""
 
@@ -82,6 +83,8 @@ class RedisClient:
             if isinstance(reply, ReplyError):
                 self._failed(script, message, done, reply)
             else:
+                if not isinstance(reply, RedisError):
+                    self._works()
                 done(reply)
 
         connection.send(pack(b"EVALSHA", script.sha, b"1", self._key, message), checked, seconds)
@@ -101,15 +104,11 @@ class RedisClient:
 
     async def run(self, connected: Callable[[], None]) -> None:
         """Keep a connection until cancelled; `connected` is called for each new one."""
-        pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE
         while True:
             try:
                 await self._connect()
                 connected()
-                pause = FIRST_PAUSE
-                if self._trouble:
-                    log.info("the store %s works again", self._settings.url)
-                self._trouble = ""
                 self.attempted.set()
                 await self._ended.wait()
             except (OSError, ValueError, RedisError, ReplyError) as error:
@@ -117,8 +116,8 @@ class RedisClient:
             except Exception:  # a bug, too, is no reason to stop for good
                 log.exception("the store %s cannot be used", self._settings.url)
             self.attempted.set()
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(self._pause * random.uniform(0.5, 1))
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def close(self) -> None:
         """Close the connection."""
@@ -186,6 +185,13 @@ class RedisClient:
         if reason.startswith("MOVED "):
             host, _, port = reason.rpartition(" ")[2].rpartition(":")
             self._moved = (host or self._settings.address[0], int(port))
+
+    def _works(self) -> None:
+        """Note that a script has been run: a server may take connections, and run none."""
+        self._pause = FIRST_PAUSE
+        if self._trouble:
+            log.info("the store %s works again", self._settings.url)
+        self._trouble = ""
 
     def _tell(self, trouble: str) -> None:
         """Log what is wrong, once for as long as it is the same."""

@@ -71,6 +71,14 @@ class End:
         self.charges: Sequence[Charge] = ()
         self.costs: Sequence[int] = ()
 
+    def complete(self, before: "End | None") -> None:
+        """Take what an earlier end of the call has, and this one has not: its cost and its stream may end apart."""
+        if before is None:
+            return
+        self.released = self.released or before.released
+        if not self.charges:
+            self.charges, self.costs = before.charges, before.costs
+
 
 class RedisStore:
     """The store of one worker; `settings` returns those in force, `redis` is where it is."""
@@ -203,12 +211,13 @@ class RedisStore:
             return
         whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(BATCH)
         self._beats += 1
-        leases = [(scope, (call,)) for call, scopes in self._streams.items() for scope in scopes] if whole else []
-        calls = list(self._running)
-        for start in range(0, max(len(leases), len(calls), 1), BATCH):
+        streams, calls = list(self._streams) if whole else [], list(self._running)
+        for start in range(0, max(len(streams), len(calls), 1), BATCH):
             sent = self._costs(calls[start : start + BATCH], whole)
+            part = streams[start : start + BATCH]  # some may have ended in between
+            leases = [(scope, (call,)) for call in part for scope in self._streams.get(call, ())]
             running = [(call, self._costs_by_key(call, costs)) for call, costs in sent.items()]
-            message = (self._name, leases[start : start + BATCH], running, accounts if start == 0 else ())
+            message = (self._name, leases, running, accounts if start == 0 else ())
             done = partial(self._beaten, sent, accounts if start == 0 else None)
             self.client.run_script(BEAT, msgspec.msgpack.encode(message), done)
             yield
@@ -295,8 +304,8 @@ class RedisStore:
         ends, self._ends = self._ends, {}
         if not ends:
             return
-        for call in ends:
-            self._kept.pop(call, None)  # it is not to undo this one later
+        for call, each in ends.items():
+            each.complete(self._kept.pop(call, None))  # it is not to undo this one later
         if not self.client.connected:
             self._keep(ends)
             return
@@ -330,6 +339,7 @@ class RedisStore:
         """Keep ends for later, but for the changes of buckets: these may have been made, and last a minute."""
         for call, each in ends.items():
             each.moved = {}
+            each.complete(self._kept.get(call))
             if (each.charges or each.released) and len(self._kept) < MOST_KEPT:
                 self._kept[call] = each
 

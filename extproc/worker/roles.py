@@ -151,7 +151,10 @@ class Roles:
         """Renew what is due, until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            self.renew()
+            try:
+                self.renew()
+            except Exception:  # a bug is no reason to stop for good
+                log.exception("roles cannot be renewed")
 
     def renew(self) -> None:
         """Have the credentials and lists renewed that are due, of roles in use."""

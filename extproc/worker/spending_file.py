@@ -25,7 +25,10 @@ BATCH: Final = 500
 """Most accounts that one `count` removes."""
 
 LONGEST_LOG: Final = 1024 * 1024
-"""Bytes of SQLite's log from which on it is copied into the file."""
+"""Bytes of SQLite's log from which on it is copied into the file, beside those who write."""
+
+HUGE_LOG: Final = 64 * LONGEST_LOG
+"""Bytes from which on it is also emptied, for which writers have to wait: by itself it begins anew in a pause only."""
 
 _TABLES: Final = """
 create table if not exists accounts (key text primary key, spent integer not null, held integer not null,
@@ -177,9 +180,12 @@ def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> N
     log = path.with_name(f"{path.name}-wal")
     while not stop.wait(seconds):
         with contextlib.suppress(OSError, sqlite3.Error):  # those who count meet it as well, and tell of it
-            if log.stat().st_size > LONGEST_LOG:
+            size = log.stat().st_size
+            if size > LONGEST_LOG:
                 with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
                     connection.execute("pragma wal_checkpoint(passive)").fetchall()
+                    if size > HUGE_LOG:  # little is left to copy
+                        connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def _row(connection: sqlite3.Connection, key: str) -> Balance | None:

@@ -9,6 +9,7 @@ Decision: docs/decisions.md, D268.
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -34,6 +35,18 @@ class StoreError(Exception):
         self.busy = busy
 
 
+def _make(path: Path) -> None:
+    """Make the file if there is none. Raises `OSError` for a link.
+
+    One that is there is not opened: its close would end all locks that this process has of it, SQLite's too (POSIX).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
+    except FileExistsError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+
+
 class SqliteFile:
     """The file at `path`. A subclass has its tables, and what is written each time that it is opened."""
 
@@ -52,7 +65,7 @@ class SqliteFile:
         self.close()
         try:
             with locked(self._path.with_name(f".{self._path.name}.lock"), _MODE, OPEN_TRIES, OPEN_PAUSE_SECONDS):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE))
+                _make(self._path)
                 self._connection = connection = sqlite3.connect(
                     self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=32
                 )

@@ -112,6 +112,7 @@ class UsageReader:
         self._read = read
         if grown or abs(now - self._noted) >= NOTE_SECONDS:
             store.caught_up(now)
+            store.shorten()
             self._noted = now
         self._tell("")
 

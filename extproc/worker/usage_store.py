@@ -12,6 +12,7 @@ Decision: docs/decisions.md, D256.
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Final
 from extproc.exchange.usage import MINUTES_KEPT
 from extproc.openai.usage_page import UsageRow
 from extproc.openai.usage_query import COMPLETIONS, DAY, EMBEDDINGS, HOUR, MINUTE, UsageQuery
-from extproc.worker import usage_lines
+from extproc.worker import sqlite_file, usage_lines
 from extproc.worker.sqlite_file import SqliteFile, StoreError
 from extproc.worker.usage_lines import Key, Numbers, Sums
 
@@ -32,6 +33,12 @@ MOST_ROWS: Final = MOST_GROUPS + 2
 
 BUSY_SECONDS: Final = 1.0
 """Longest wait of a query for the file, which is locked while it is made."""
+
+LONGEST_LOG: Final = 16 * 1024 * 1024
+"""Bytes of SQLite's log from which on it is emptied."""
+
+WAIT_MS: Final = 15_000
+"""Longest wait for queries that read in it, in ms: longer than one may take."""
 
 CHECK_EVERY: Final = 1000
 """Steps of SQLite's machine between two looks at the clock."""
@@ -134,6 +141,21 @@ class UsageStore(SqliteFile):
         """Note that all of the ledger was read at `now`."""
         with self._transaction() as connection:
             connection.execute("update state set caught_up = ?", (now,))
+
+    def shorten(self) -> None:
+        """Empty SQLite's log where it is long: queries that follow each other keep it from beginning anew."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(f"{self._path}-wal").st_size < LONGEST_LOG:
+                return
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.execute(f"pragma busy_timeout = {WAIT_MS}")
+            connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+            connection.execute(f"pragma busy_timeout = {round(1000 * sqlite_file.BUSY_SECONDS)}")
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
 
     def forget(self, oldest: dict[int, int]) -> None:
         """Remove buckets before the `oldest` of their width, and the files that were last read before all of these.

@@ -90,12 +90,12 @@ def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any
     assert gateway.process.wait(DEADLINE) == 0
 
 
-def test_the_whole_folder_may_go(start_gateway: Any) -> None:
+def test_the_whole_folder_may_go(start_gateway: Any, tmp_path: Path) -> None:
     gateway = start_gateway({"workers": 2})
     gateway.expect_restarts()
     folder = gateway.run_directory
     held = HeldStream(gateway)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder.rename(tmp_path / "gone"))  # at once: what is missing is made anew meanwhile
     gateway.wait_for("admin.sock was removed, and Envoy makes it only when it starts: calls go on")
     until(lambda: {"worker-0.sock", "worker-1.sock"} <= {path.name for path in folder.iterdir()})
     assert folder.stat().st_mode & 0o777 == 0o700

@@ -9,11 +9,13 @@ import pytest
 from extproc.config import Settings
 from extproc.config.budgets import BudgetSettings
 from extproc.config.rate_limits import RateLimitSettings
+from extproc.exchange.jobs import Admit
 from extproc.limits.counters import Scope
 from extproc.limits.gcra import MINUTE
 from extproc.limits.spending import Balance, Charge
 from extproc.openai.errors import ApiError
 from extproc.worker import redis_alone
+from extproc.worker.redis_limits import BATCH
 from tests.redis.server import Redis
 from tests.redis.workers import Worker
 
@@ -163,3 +165,32 @@ def test_an_open_call_that_the_store_does_not_know_is_held_there_again(start: St
     assert one.balance("acme") == Balance(0, 5)
     one.settle("1", [BUDGET], [17])
     assert one.balance("acme") == Balance(17)
+
+
+def test_the_cost_and_the_stream_of_a_call_may_end_apart(start: Start, redis: Redis) -> None:
+    worker = start()
+    admit = Admit("call", [ACME], 1, True, [BUDGET], lambda: [3])
+    admission = worker.run(worker.store(admit, 1.0))
+    away(redis, worker)
+    worker.settle("call", [BUDGET], [4])
+    worker.release([ACME], admission.decision)
+    assert list(worker.store._kept) == ["call"]
+    back(redis, worker)
+    assert worker.balance("acme") == Balance(4)
+    assert redis.send("ZCARD", "{oai}:streams:organisation acme") == 0
+
+
+def test_the_lease_of_a_stream_that_has_ended_is_not_extended(start: Start, redis: Redis) -> None:
+    worker = start()
+    worker.store._streams = {f"call {number}": ["organisation acme"] for number in range(BATCH + 1)}
+    worker.store._beats = 0
+    parts = worker.store.beat()
+    worker.run(_step(parts))
+    del worker.store._streams[f"call {BATCH}"]
+    worker.run(_step(parts))
+    worker.tick()
+    assert redis.send("ZCARD", "{oai}:streams:organisation acme") == BATCH
+
+
+async def _step(parts: Iterator[None]) -> None:
+    next(parts, None)

@@ -90,6 +90,22 @@ def test_a_file_that_others_have_locked_is_left_alone_for_a_moment_only(
         other.execute("rollback")
 
 
+def test_the_copier_is_started_later_where_there_are_no_threads(
+    accounts: BudgetAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    accounts._in_use()
+    with monkeypatch.context() as full:
+        full.setattr(budget_accounts.threading.Thread, "start", none)
+        accounts._keep_log_short()
+    assert accounts._copier is None
+    accounts._keep_log_short()
+    assert accounts._copier is not None
+    assert accounts._copier.is_alive()
+
+
 def test_what_was_not_held_is_added_in_parts(
     accounts: BudgetAccounts, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from extproc.worker.queue_threads import QueueThreads
 
 
@@ -34,3 +36,15 @@ def test_no_more_threads_than_it_may_have_work_at_a_time() -> None:
     hold.set()
     assert [running.acquire(timeout=30) for _ in range(4)] == [True] * 4
     assert len(names) == 2
+
+
+def test_work_is_done_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads, ended = QueueThreads("work", 1), threading.Event()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", none)
+        threads.put(0, lambda: None)
+    threads.put(0, ended.set)
+    assert ended.wait(30)

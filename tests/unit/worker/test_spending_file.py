@@ -188,6 +188,47 @@ def test_the_log_is_copied_into_the_file_by_a_thread(
     assert not thread.is_alive()
 
 
+def test_the_log_is_emptied_where_nobody_ever_pauses(
+    file: SpendingFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending_file, "LONGEST_LOG", 1)
+    monkeypatch.setattr(spending_file, "HUGE_LOG", 100_000)
+    stop, log = threading.Event(), tmp_path / "spent.sqlite-wal"
+    path = tmp_path / "spent.sqlite"
+    thread = threading.Thread(target=spending_file.keep_log_short, args=(path, stop, 0.001), daemon=True)
+    file.open()
+    sizes = [log.stat().st_size]
+    thread.start()
+    end, number = time.monotonic() + 60, 0
+    while not (max(sizes) > 100_000 > sizes[-1]):
+        assert time.monotonic() < end
+        number += 1
+        with contextlib.suppress(StoreError):  # while it is emptied
+            file.add({f"{number}": (7, 2**40)})
+        sizes.append(log.stat().st_size)
+    stop.set()
+    thread.join(60)
+
+
+def test_a_file_that_is_opened_again_keeps_its_log(file: SpendingFile, tmp_path: Path) -> None:
+    """POSIX locks are a process's: whoever closes a handle of the file ends those of SQLite."""
+    path = tmp_path / "spent.sqlite"
+    file.add({"acme": (7, 2**40)})
+    with contextlib.closing(sqlite3.connect(path)) as query:
+        query.execute("select * from accounts").fetchall()
+        file.open()
+        other = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('select * from accounts').fetchall()"
+        subprocess.run([sys.executable, "-c", other, str(path)], check=True, timeout=60)
+        assert path.with_name(f"{path.name}-wal").exists(), "the other took itself for the last user"
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").touch()
+    with pytest.raises(StoreError, match="symbolic links"):
+        SpendingFile(tmp_path / "link", "one").open()
+
+
 def test_the_first_of_all_workers_is_told_so(file: SpendingFile, tmp_path: Path) -> None:
     with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two")) as other:
         assert [file.first("a", 2**40), other.first("a", 2**40), other.first("b", 2**40)] == [True, False, True]
