@@ -308,12 +308,7 @@ class Draft:
         with naming(self.source):
             check_jwt(settings.jwt, (token.name for token in tokens))
             check_keys(settings, keys, tokens)
-            check_store(
-                settings.budgets,
-                settings.redis is not None,
-                {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()},
-                (token.budgets for token in tokens),
-            )
+            check_counted(settings, tokens)
         return msgspec.structs.replace(
             settings,
             tokens=tokens,
@@ -335,6 +330,16 @@ def _state_files(settings: Settings) -> dict[str, str | None]:
         "usage.ledger": settings.usage.ledger,
         "usage.sqlite": settings.usage.sqlite,
     }
+
+
+def check_counted(settings: Settings, tokens: tuple[Token, ...]) -> None:
+    """Check that budgets, if there are any, are kept somewhere; raises `ConfigError`."""
+    check_store(
+        settings.budgets,
+        settings.redis is not None,
+        {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()},
+        (token.budgets for token in tokens),
+    )
 
 
 def load(path: Path) -> Settings:

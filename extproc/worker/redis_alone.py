@@ -77,7 +77,7 @@ class RedisAccounts:
         self._store = store
         self._settings = settings
         self._known: dict[str, tuple[Balance, float]] = {}
-        """Balances of accounts, and when the store told them."""
+        """Balances of accounts, and when the store told them; the latest last."""
         self._used: dict[str, float] = {}
         """When a call was last charged to an account, the latest last."""
         self._alone: dict[str, int] = {}
@@ -124,7 +124,7 @@ class RedisAccounts:
         for charge, before in zip(charges, balances, strict=True):
             self._used.pop(charge.key, None)
             self._used[charge.key] = now
-            self._known[charge.key] = Balance(before.spent, before.held + charge.amount), now
+            self._learn(charge.key, Balance(before.spent, before.held + charge.amount), now)
         if len(self._used) > MOST_KNOWN:
             del self._used[next(iter(self._used))]
 
@@ -141,7 +141,15 @@ class RedisAccounts:
         """Remember balances that the store has told now: it works."""
         self._alone.clear()
         now = time.monotonic()
-        self._known = {key: (balance, now) for key, balance in zip(keys, balances, strict=True)}
+        for key, balance in zip(keys, balances, strict=True):
+            self._learn(key, balance, now)
+
+    def _learn(self, key: str, balance: Balance, now: float) -> None:
+        """Remember a balance that the store has told; the one that was told longest ago goes first."""
+        self._known.pop(key, None)
+        self._known[key] = balance, now
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def _verdict(self, charges: Sequence[Charge]) -> Verdict:
         oldest, parts, balances, rejected = time.monotonic() - TRUSTED_SECONDS, max(self._store.workers, 1), [], -1

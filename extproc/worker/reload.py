@@ -85,8 +85,14 @@ class SettingsFile:
         if self._look() != self._stamps:  # it changed while it was read
             self._stamps, self._digest = {}, b""
             return None
+        mixed = _keep_fixed(self.settings, new, "that needs a restart; until then the old one is in force")
+        try:
+            config.check_counted(mixed, mixed.tokens)
+        except ConfigError as error:  # as a whole it is good, but for what a running worker cannot take over
+            self._tell(f"{error}; `redis` needs a restart", "the settings that were in force stay")
+            return None
         self._trouble = ""
-        self.settings = _keep_fixed(self.settings, new, "that needs a restart; until then the old one is in force")
+        self.settings = mixed
         self._keep()
         return self.settings
 

@@ -140,10 +140,11 @@ class UsageReader:
             if not first:
                 return False
             offset = start = self._offset(path, file, first, store)
-            for lines, offset in _pieces(file, start):
+            for lines, end in _pieces(file, start):
                 begun = time.monotonic()
                 sums, broken = summed(lines)
-                store.add(sums, oldest, first, offset, int(self._clock()))
+                store.add(sums, oldest, first, offset, end, int(self._clock()))
+                offset = end
                 if broken:
                     log.warning("%s has %d lines that are no records; they are left out", path, broken)
                 if self._stop.wait(max(PAUSE_SECONDS, time.monotonic() - begun)):
@@ -155,7 +156,7 @@ class UsageReader:
         offset, size = store.offset(first), os.fstat(file.fileno()).st_size
         if offset > size and path == self._ledger:
             # Its end is gone, as after a crash of the machine: those lines are in the sums, and what follows is new.
-            store.add({}, {}, first, size, int(self._clock()))
+            store.add({}, {}, first, offset, size, int(self._clock()))
             return size
         return offset
 

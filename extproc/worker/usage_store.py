@@ -76,6 +76,10 @@ _SIZE: Final = "select groups from sizes where width = ? and organisation = ? an
 _GROWN: Final = (
     "insert into sizes values (?, ?, ?, 1) on conflict (width, organisation, start) do update set groups = groups + 1"
 )
+_READ: Final = (
+    "insert into files select ?1, ?2, ?3 where ?4 = 0 or exists (select 1 from files where first = ?1) "
+    "on conflict (first) do update set offset = excluded.offset, read = excluded.read where offset = ?4"
+)
 _NEXT_ORGANISATION: Final = "select min(organisation) from sizes where width = ? and organisation > ?"
 
 
@@ -128,14 +132,16 @@ class UsageStore(SqliteFile):
             row = connection.execute("select offset from files where first = ?", (first,)).fetchone()
         return row[0] if row else 0
 
-    def add(self, sums: Sums, oldest: dict[int, int], first: bytes, offset: int, now: int) -> None:
-        """Add sums of a file that is now read up to `offset`; buckets before the `oldest` of their width are gone."""
+    def add(self, sums: Sums, oldest: dict[int, int], first: bytes, start: int, offset: int, now: int) -> None:
+        """Add sums of a file that is now read from `start` to `offset`; buckets before the `oldest` of their width are
+        gone. Raises `StoreError` where somebody else has read on from there: then nothing is added."""
         with self._transaction() as connection:
-            for width, start in oldest.items():
+            for width, least in oldest.items():
                 for key, numbers in _by(width, sums).items():
-                    if key.minute >= start:
+                    if key.minute >= least:
                         _add(connection, width, key, numbers)
-            connection.execute("insert or replace into files values (?, ?, ?)", (first, offset, now))
+            if not connection.execute(_READ, (first, offset, now, start)).rowcount:
+                raise StoreError("another worker reads the ledger as well; was its lock file removed?")
 
     def caught_up(self, now: int) -> None:
         """Note that all of the ledger was read at `now`."""

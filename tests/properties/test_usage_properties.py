@@ -64,7 +64,7 @@ def test_the_pages_of_an_organisation_add_up_to_its_calls(
         path = Path(folder) / "usage.sqlite"
         with UsageStore(path) as store:
             for part in range(parts):
-                store.add(summed(lines[part::parts])[0], oldest_kept(NOW, 30), b"a file", part, NOW)
+                store.add(summed(lines[part::parts])[0], oldest_kept(NOW, 30), b"a file", max(part - 1, 0), part, NOW)
             buckets = pages(path, {"start_time": NOW - 5 * HOUR, "bucket_width": width[0], "limit": f"{limit}{groups}"})
     assert [bucket["end_time"] for bucket in buckets[:-1]] == [bucket["start_time"] for bucket in buckets[1:]]
     found = {bucket["start_time"]: sum(each["input_tokens"] for each in bucket["results"]) for bucket in buckets}

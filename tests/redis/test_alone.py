@@ -148,6 +148,17 @@ def test_a_balance_that_is_not_known_or_too_old_is_a_503(
         one.reserve("4", [BUDGET])
 
 
+def test_balances_that_were_told_within_a_minute_are_known_however_many_there_are(start: Start, redis: Redis) -> None:
+    worker = start()
+    for number in range(BATCH + 1):
+        worker.reserve(f"call {number}", [Charge(f"account {number}", 100, 5, 2**40)])
+    away(redis, worker)
+    again = [Charge("account 0", 100, 5, 2**40)]
+    verdict = worker.store.accounts.reserve("again", again, lambda: [5])
+    assert verdict is not None
+    assert verdict.rejected == -1
+
+
 def test_what_is_served_all_the_same_is_counted_later(start: Start, redis: Redis) -> None:
     one = start(budgets=BudgetSettings(on_store_error="allow"))
     away(redis, one)

@@ -22,7 +22,7 @@ JOB = QueryUsage("acme", query())
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "usage.sqlite"
     with UsageStore(path) as store:
-        store.add(summed([line()])[0], oldest_kept(NOW, 30), b"a file", 1, NOW)
+        store.add(summed([line()])[0], oldest_kept(NOW, 30), b"a file", 0, 1, NOW)
         store.caught_up(NOW)
     return path
 

@@ -30,7 +30,7 @@ def store(path: Path) -> Iterator[UsageStore]:
 
 
 def add(store: UsageStore, *lines: bytes, first: bytes = b"a file", offset: int = 1) -> None:
-    store.add(summed(lines)[0], OLDEST, first, offset, NOW)
+    store.add(summed(lines)[0], OLDEST, first, store.offset(first), offset, NOW)
 
 
 def rows(path: Path, asked: UsageQuery, organisation: str = "acme") -> list[UsageRow]:
@@ -52,6 +52,17 @@ def test_sums_are_those_of_all_parts(path: Path, store: UsageStore, width: int, 
     assert rows(path, query(width=width)) == [UsageRow(start, "", "", 6, 60, 24, 6, 30, 600)]
     assert store.offset(b"a file") == 2
     assert store.offset(b"another") == 0
+
+
+def test_nothing_is_added_where_another_worker_has_read_on(path: Path, store: UsageStore) -> None:
+    add(store, line(), offset=5)
+    for start in (0, 3, 9):
+        with pytest.raises(StoreError, match="another worker reads"):
+            store.add(summed([line()])[0], OLDEST, b"a file", start, 12, NOW)
+    with pytest.raises(StoreError, match="another worker reads"):
+        store.add(summed([line()])[0], OLDEST, b"a new file", 4, 12, NOW)
+    assert [row.requests for row in rows(path, query())] == [1]
+    assert store.offset(b"a file") == 5
 
 
 def test_groups_and_filters(path: Path, store: UsageStore) -> None:
