@@ -90,7 +90,7 @@ class BudgetAccounts:
                 if verdict.rejected < 0:
                     self._running[call] = running
                 return verdict
-        if self._settings().budgets.on_store_error == "reject":
+        if self._settings().budgets.on_store_error == "reject" and any(charge.enforced for charge in charges):
             raise unavailable()
         return None
 

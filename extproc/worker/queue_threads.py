@@ -27,10 +27,14 @@ class QueueThreads:
     def put(self, urgency: int, work: Callable[[], None]) -> None:
         """Have a thread call `work`, which must not raise; higher urgencies come first."""
         self._queue.put((-urgency, next(self._order), work))
-        if self._started < self._most:
+        self.start()
+
+    def start(self) -> None:
+        """Start one more thread, if there is work and may be one: what could not be started for `put` is now."""
+        if self._started < self._most and not self._queue.empty():
             try:
                 threading.Thread(target=self._run, name=self._name, daemon=True).start()
-            except RuntimeError:  # there are no more threads: the next `put` tries again
+            except RuntimeError:  # there are no more threads: the next call tries again
                 log.exception("no thread can be started for %s", self._name)
             else:
                 self._started += 1

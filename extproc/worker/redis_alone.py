@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 TRUSTED_SECONDS: Final = 60.0
 """Seconds for which a balance is trusted that the store has told."""
 
+LATEST_SECONDS: Final = 5.0
+"""Age at which a balance that is asked for no more is forgotten while the store works."""
+
 MOST_KNOWN: Final = 50_000
 """Most balances, and most lines of the log, that are remembered."""
 
@@ -86,7 +89,7 @@ class RedisAccounts:
 
     def reserve(self, call: str, charges: Sequence[Charge], running: Running) -> Verdict | None:
         """Decide without the store. Raises a 503 `ApiError`, if the settings say so."""
-        if self._settings().budgets.on_store_error == "allow":
+        if self._settings().budgets.on_store_error == "allow" or not any(charge.enforced for charge in charges):
             self._store.opened(call, charges, running)
             return None
         verdict = self._verdict(charges)
@@ -143,6 +146,11 @@ class RedisAccounts:
         now = time.monotonic()
         for key, balance in zip(keys, balances, strict=True):
             self._learn(key, balance, now)
+        while self._known:
+            key, (_, told) = next(iter(self._known.items()))
+            if told > now - LATEST_SECONDS:
+                break
+            del self._known[key]  # others have spent of it since
 
     def _learn(self, key: str, balance: Balance, now: float) -> None:
         """Remember a balance that the store has told; the one that was told longest ago goes first."""

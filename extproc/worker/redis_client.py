@@ -184,7 +184,8 @@ class RedisClient:
         """Note where a cluster has the keys: `MOVED 866 10.0.0.3:6379`."""
         if reason.startswith("MOVED "):
             host, _, port = reason.rpartition(" ")[2].rpartition(":")
-            self._moved = (host or self._settings.address[0], int(port))
+            if port.isdecimal():
+                self._moved = (host or self._settings.address[0], int(port))
 
     def _works(self) -> None:
         """Note that a script has been run: a server may take connections, and run none."""

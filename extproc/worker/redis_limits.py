@@ -49,6 +49,9 @@ END_SECONDS: Final = 0.01
 BATCH: Final = 200
 """Most calls of one message: a script holds up all others."""
 
+MOST_RECENT: Final = 5_000
+"""Most accounts whose balances are asked for in each beat."""
+
 MOST_KEPT: Final = 100_000
 """Most ends that are kept while the store does not work."""
 
@@ -209,16 +212,17 @@ class RedisStore:
         self.client.check()
         if not self.client.connected:
             return
-        whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(BATCH)
+        whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(MOST_RECENT)
         self._beats += 1
         streams, calls = list(self._streams) if whole else [], list(self._running)
-        for start in range(0, max(len(streams), len(calls), 1), BATCH):
+        for start in range(0, max(len(streams), len(calls), len(accounts), 1), BATCH):
             sent = self._costs(calls[start : start + BATCH], whole)
             part = streams[start : start + BATCH]  # some may have ended in between
             leases = [(scope, (call,)) for call in part for scope in self._streams.get(call, ())]
             running = [(call, self._costs_by_key(call, costs)) for call, costs in sent.items()]
-            message = (self._name, leases, running, accounts if start == 0 else ())
-            done = partial(self._beaten, sent, accounts if start == 0 else None)
+            asked = accounts[start : start + BATCH]
+            message = (self._name, leases, running, asked)
+            done = partial(self._beaten, sent, asked)
             self.client.run_script(BEAT, msgspec.msgpack.encode(message), done)
             yield
         self._send_kept()
@@ -363,13 +367,12 @@ class RedisStore:
             except Exception:  # a bug, too, is no reason to stop for good
                 log.exception("the store is not told that this worker lives")
 
-    def _beaten(self, sent: dict[str, Sequence[int]], accounts: Sequence[str] | None, reply: Any) -> None:
+    def _beaten(self, sent: dict[str, Sequence[int]], accounts: Sequence[str], reply: Any) -> None:
         """Take note of a beat's reply; hold anew what the store does not know."""
         if isinstance(reply, RedisError):
             return
         self.workers, unknown, balances = _BEATEN.decode(reply)
-        if accounts is not None:
-            self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
+        self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
         for call, costs in sent.items():
             if call in self._running:
                 self._counted[call] = costs

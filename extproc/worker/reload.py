@@ -23,6 +23,7 @@ import msgspec
 
 from extproc import config
 from extproc.config import ConfigError, Settings
+from extproc.config.budgets import BudgetSettings
 from extproc.config.sources import contents, token_files, token_texts
 from extproc.worker.file_stamp import Stamp, stamp
 from extproc.worker.last_good import LastGood
@@ -88,9 +89,9 @@ class SettingsFile:
         mixed = _keep_fixed(self.settings, new, "that needs a restart; until then the old one is in force")
         try:
             config.check_counted(mixed, mixed.tokens)
-        except ConfigError as error:  # as a whole it is good, but for what a running worker cannot take over
-            self._tell(f"{error}; `redis` needs a restart", "the settings that were in force stay")
-            return None
+        except ConfigError as error:  # there is no store: the file has a `redis`, which only a start connects to
+            log.error("%s; `redis` needs a restart, and until then there are no budgets", error)
+            mixed = _without_budgets(mixed)
         self._trouble = ""
         self.settings = mixed
         self._keep()
@@ -205,6 +206,14 @@ def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
             log.warning("`%s.%s` has changed: %s (%s)", section, name, advice, value)
         fixed[section] = msgspec.structs.replace(changed, **{name: value})
     return msgspec.structs.replace(new, **fixed)
+
+
+def _without_budgets(settings: Settings) -> Settings:
+    """Return the settings as they are where nobody counts budgets, as before."""
+    replace = msgspec.structs.replace
+    own = {name: replace(each, budgets=None, user_budgets=None) for name, each in settings.organisations.items()}
+    tokens = tuple(replace(token, budgets=None) for token in settings.tokens)
+    return replace(settings, budgets=BudgetSettings(), organisations=own, tokens=tokens)
 
 
 def _summary(settings: Settings) -> str:

@@ -164,6 +164,8 @@ class Roles:
                 if kept.keeper.due <= now:
                     self._enqueue(kept, 1)
                 self._enqueue_list(kept)
+        for threads in (self._threads, self._retries, self._lists):
+            threads.start()
 
     def _keep(self, region: str, role: RoleSettings) -> _Kept:
         """Return what is kept of a role, which may be nothing yet."""

@@ -27,7 +27,7 @@ BATCH: Final = 500
 LONGEST_LOG: Final = 1024 * 1024
 """Bytes of SQLite's log from which on it is copied into the file, beside those who write."""
 
-HUGE_LOG: Final = 64 * LONGEST_LOG
+HUGE_LOG: Final = 256 * LONGEST_LOG
 """Bytes from which on it is also emptied, for which writers have to wait: by itself it begins anew in a pause only."""
 
 _TABLES: Final = """
@@ -182,9 +182,12 @@ def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> N
         with contextlib.suppress(OSError, sqlite3.Error):  # those who count meet it as well, and tell of it
             size = log.stat().st_size
             if size > LONGEST_LOG:
-                with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
-                    connection.execute("pragma wal_checkpoint(passive)").fetchall()
-                    if size > HUGE_LOG:  # little is left to copy
+                place = f"{path.absolute().as_uri()}?mode=rw"  # it makes no file
+                with contextlib.closing(sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS)) as connection:
+                    copy = "pragma wal_checkpoint(passive)"
+                    connection.execute(copy).fetchall()
+                    if size > HUGE_LOG:
+                        connection.execute(copy).fetchall()  # so that little is left while writers wait
                         connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 

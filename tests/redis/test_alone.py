@@ -159,6 +159,16 @@ def test_balances_that_were_told_within_a_minute_are_known_however_many_there_ar
     assert verdict.rejected == -1
 
 
+def test_callers_whose_budgets_only_audit_are_served(start: Start, redis: Redis) -> None:
+    worker = start()
+    away(redis, worker)
+    audit = Charge("audit", 100, 5, 2**40, enforced=False)
+    assert worker.store.accounts.reserve("1", [audit], lambda: [7]) is None
+    worker.settle("1", [audit], [7])
+    back(redis, worker)
+    assert worker.balance("audit") == Balance(7)
+
+
 def test_what_is_served_all_the_same_is_counted_later(start: Start, redis: Redis) -> None:
     one = start(budgets=BudgetSettings(on_store_error="allow"))
     away(redis, one)

@@ -229,3 +229,12 @@ def test_what_is_not_settled_yet_is_settled_at_the_end(path: Path, clock: Clock)
     accounts.settle("2", [ACME], [3])
     accounts.close()
     assert balance(path) == Balance(23, 0)
+
+
+def test_callers_whose_budgets_only_audit_are_served_while_the_file_does_not_work(path: Path, clock: Clock) -> None:
+    path.write_text("not a database" * 100)
+    audit = Charge("acme", 100, 60, 2**40, 5, enforced=False)
+    with contextlib.closing(worker(path, "reject")) as accounts:
+        assert accounts.reserve("1", [audit], nothing) is None
+        with pytest.raises(ApiError):
+            accounts.reserve("2", [audit, OTHER], nothing)

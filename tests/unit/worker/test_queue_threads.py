@@ -45,6 +45,7 @@ def test_work_is_done_later_where_no_thread_can_be_started(monkeypatch: pytest.M
     threads, ended = QueueThreads("work", 1), threading.Event()
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", none)
-        threads.put(0, lambda: None)
-    threads.put(0, ended.set)
+        threads.put(0, ended.set)
+    assert not ended.is_set()
+    threads.start()
     assert ended.wait(30)

@@ -176,12 +176,11 @@ def test_a_file_of_budgets_may_be_named_later_once(file, path, caplog):
 def test_budgets_that_only_a_restart_can_count_are_not_taken_over(file, path, caplog):
     text = TWO + "redis: {url: redis://127.0.0.1}\nbudgets: {organisation: [{tokens: 5, per: day}]}"
     put(path, text)
-    assert polled(file) is None
-    assert names(file.settings) == ["one"]
+    settings = polled(file)
+    assert names(settings) == ["two"]
+    assert not settings.budgets.any
     assert "budgets.sqlite: missing" in caplog.text
-    assert "`redis` needs a restart; the settings that were in force stay" in caplog.text
-    put(path, TWO)
-    assert names(polled(file)) == ["two"]
+    assert "`redis` needs a restart, and until then there are no budgets" in caplog.text
 
 
 def test_other_settings_beside_it_are_changed(file, path):
