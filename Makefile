@@ -60,7 +60,7 @@ PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 FIDELITY := --ignore tests/envoy/gateway/fidelity
-TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,books_agree budgets budgets_at_once features geography keys last_used ledger lists metrics move_to_table otlp_ledger rate_limit_service rate_limits redis redis_budgets regions roles table token_usage two_organisations usage usage_api)
+TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,aliases books_agree budgets budgets_at_once catalogue features geography issuers_keys jwt keys last_used ledger lists metrics move_to_table organisations_rules otlp_ledger rate_limit_service rate_limits redis redis_budgets regions request_metadata roles table token_usage two_organisations usage usage_api)
 
 PACKAGES := bedrock exchange limits openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
