@@ -293,6 +293,8 @@ def test_istios_filter_routes_clusters_and_replies_are_what_envoy_config_prints(
     assert chain["typed_config"].pop("allow_content_length_header") is True
     chain["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "oai-extproc"
     assert ours["HTTP_FILTER"][0]["typed_config"].pop("failure_mode_allow") is False
+    namespaces = ours["HTTP_FILTER"][0]["typed_config"]["metadata_options"]["receiving_namespaces"]["untyped"]
+    assert namespaces.pop() == "envoy.ai.token_usage", "for a gateway.yaml that has `usage.envoy_ai`, too"
     assert ours["HTTP_FILTER"] == [chain]
     for route in printed["route"]:
         route["name"] = f"oai-extproc-{route['name']}"
