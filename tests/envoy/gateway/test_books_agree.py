@@ -205,7 +205,7 @@ def _sums(total: Mapping[str, int]) -> Sums:
 @pytest.fixture(scope="module", params=STORES)
 def store(request: Any, start_shared: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store of budgets, and a gateway whose organisation has one in tokens and one in dollars."""
-    store = STORES[request.param](tmp_path_factory.mktemp("store"))
+    store = STORES[request.param.split(" ")[0]](tmp_path_factory.mktemp("store"))
     acme = {"budgets": [{"tokens": "1G", "per": "month"}, {"usd": "100000000", "per": "week"}]}
     settings = {
         "organisations": {**CONFIG["organisations"], "acme": acme},
@@ -371,6 +371,9 @@ def kill_worker(books: Books, process: "subprocess.Popen[str]") -> None:
 
 
 KILLS = pytest.mark.parametrize("kill", [kill_client, kill_worker])
+ANOTHER = pytest.mark.parametrize("store", [f"{name} another" for name in STORES], indirect=True)
+"""For a gateway of their own: `up` ends where a worker is killed six times in a row."""
+
 STREAMS = {
     "chat": (CHAT, lambda text: chat(text, stream=True), '"content":"1', '"finish_reason":"stop"'),
     "responses": (
@@ -406,6 +409,7 @@ def test_a_stream_that_is_killed_after_bedrock_has_counted_is_exact(
     assert books.agreed(1) == (books.billed(), 0)
 
 
+@ANOTHER
 @KILLS
 @pytest.mark.parametrize("most", [200, None])
 def test_a_response_that_is_not_streamed_is_an_estimate_of_its_most(
@@ -420,6 +424,7 @@ def test_a_response_that_is_not_streamed_is_an_estimate_of_its_most(
     assert took.output_tokens >= books.billed().output_tokens
 
 
+@ANOTHER
 @KILLS
 def test_embeddings_of_several_inputs_that_are_killed_count_in_budgets_alone(
     books: Books, kill: Callable[..., None]
