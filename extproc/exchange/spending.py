@@ -31,8 +31,6 @@ _ADJECTIVES: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 _OWNERS: Final = {"organisation": "organisation", "token": "token", "signed": "token", "user": "user"}
 """The kinds of owners, by the first words of keys, in the order of a caller's budgets."""
 
-NOTHING: Final = Balance()
-
 _CALENDAR: Final = Calendar()
 
 
@@ -166,7 +164,7 @@ def _told(
     """Tell the log and the record which budgets have reached `warn_at`; return what the caller is told of them."""
     most = 0
     for budget, charge, balance in zip(budgets, charges, verdict.balances, strict=True):
-        if charge.group and balance == NOTHING:
+        if charge.group and not (balance.spent or balance.held):
             continue  # clients make up as many users as they like, and what is told about one is kept
         used = _percent(balance, charge)
         name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
