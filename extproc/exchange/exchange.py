@@ -116,7 +116,7 @@ from extproc.exchange.responses import CollectedError, CollectedResponse, Respon
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
 from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
-from extproc.exchange.spending import Hold, hold, to_hold
+from extproc.exchange.spending import Hold, to_hold
 from extproc.exchange.states import (
     Admitted,
     Assuming,
@@ -466,20 +466,21 @@ class Exchange:
             self._ticket = None
             self._ticket = take(counters, scopes, model, translated.calls, streams, counted)
         if admitted.caller.budgets is not None:
-            self._reserve(admitted.caller.budgets, translated, now)
+            held = self._to_hold(admitted.caller.budgets, translated, now)
+            if held is not None:
+                held.reserve(now)
+            self._hold = held
         return self._leave(admitted, translated, now)
 
     def _send_counted(self, admitted: Admitted, translated: TranslatedRequest, now: float) -> Directive:
         """Send the request, after it is counted in a store far away, if its caller has limits or budgets."""
-        budgets, counted, held = admitted.caller.budgets, self._ticket, None
-        calls, streams = translated.calls, translated.pending.streams
-        if budgets is not None:
-            unpriced, accounts = self._gateway.settings.budgets.on_unpriced, self._gateway.accounts
-            held = to_hold(accounts, self._id, budgets, calls, self._meter, self._record, unpriced, streams, now)
+        budgets, counted = admitted.caller.budgets, self._ticket
+        held = None if budgets is None else self._to_hold(budgets, translated, now)
         if admitted.caller.limits is None and held is None:
             return self._leave(admitted, translated, now)
         self._ticket = None
-        scopes, tokens, stream = to_take(admitted.caller.limits or (), calls, streams, counted)
+        streams = translated.pending.streams
+        scopes, tokens, stream = to_take(admitted.caller.limits or (), translated.calls, streams, counted)
         charges, running = ((), None) if held is None else (held.charges, held.costs)
         admit = Admit(self._id, scopes, tokens, stream, charges, running)
         return self._count(Counting(admitted, admit, translated, held, counted))
@@ -515,11 +516,11 @@ class Exchange:
         self._state = SideCalling(admitted, translated.pending, side_calls)
         return self._next_side_calls(side_calls, now)
 
-    def _reserve(self, budgets: Sequence[Budget], translated: TranslatedRequest, now: float) -> None:
-        """Hold what the request may cost in its caller's budgets. Raises `ApiError`."""
+    def _to_hold(self, budgets: Sequence[Budget], translated: TranslatedRequest, now: float) -> Hold | None:
+        """Return what the request may cost in its caller's budgets. Raises `ApiError`."""
         calls, streams = translated.calls, translated.pending.streams
         on_unpriced, accounts = self._gateway.settings.budgets.on_unpriced, self._gateway.accounts
-        self._hold = hold(accounts, self._id, budgets, calls, self._meter, self._record, on_unpriced, streams, now)
+        return to_hold(accounts, self._id, budgets, calls, self._meter, self._record, on_unpriced, streams, now)
 
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
         headers = self._gateway.sign(call, now)

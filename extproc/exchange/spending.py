@@ -62,6 +62,11 @@ class Hold:
         self._record = record
         self._open = True
 
+    def reserve(self, now: float) -> None:
+        """Hold it in the accounts of this worker. Raises an `ApiError`: 429 where a budget does not have it, 503 where
+        the store does not work."""
+        self.decided(self.accounts.reserve(self._call, self.charges, self.costs), now)
+
     def decided(self, verdict: Verdict | None, now: float) -> None:
         """Take note of the decision; None: the request is served though nothing is held. Raises a 429 `ApiError`."""
         if verdict is None:
@@ -84,28 +89,6 @@ class Hold:
             self.accounts.settle(self._call, self.charges, self.costs())
 
 
-def hold(
-    accounts: Accounts | None,
-    call: str,
-    budgets: Sequence[Budget],
-    calls: Sequence[BedrockCall],
-    meter: Meter,
-    record: Record,
-    on_unpriced: str,
-    streams: bool,
-    now: float,
-) -> Hold | None:
-    """Hold what a request may cost, whose response Bedrock `streams`; None for one that AWS does not bill.
-
-    Raises an `ApiError`: 429 where a budget does not have it, 403 for a model without a price, 503 where the store does
-    not work.
-    """
-    held = to_hold(accounts, call, budgets, calls, meter, record, on_unpriced, streams, now)
-    if held is not None:
-        held.decided(held.accounts.reserve(call, held.charges, held.costs), now)
-    return held
-
-
 def to_hold(
     accounts: Accounts | None,
     call: str,
@@ -117,7 +100,7 @@ def to_hold(
     streams: bool,
     now: float,
 ) -> Hold | None:
-    """Return what a request is to hold, before that is decided; None for one that AWS does not bill.
+    """Return what a request is to hold, whose response Bedrock `streams`; None for one that AWS does not bill.
 
     Raises an `ApiError`: 403 for a model without a price, 503 without accounts.
     """

@@ -7,7 +7,7 @@ import pytest
 from extproc.bedrock.prices import prices
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, LONGEST_OUTPUT, Meter
-from extproc.exchange.spending import HEADER, Hold, Running, hold, user_key
+from extproc.exchange.spending import HEADER, Hold, Running, to_hold, user_key
 from extproc.limits.spending import Budget, Charge, MemorySpending, Verdict
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -52,7 +52,10 @@ def held(
     record = Record("id", model="m")
     meter = Meter(record, NOW)
     meter.choose(prices(10, 20) if priced else None)
-    return hold(accounts, name, budgets, [call], meter, record, "reject", streams, NOW), record
+    one = to_hold(accounts, name, budgets, [call], meter, record, "reject", streams, NOW)
+    if one is not None:
+        one.reserve(NOW)
+    return one, record
 
 
 def rejected(accounts: Accounts, *budgets: Budget, call: BedrockCall = CALL, priced: bool = True) -> ApiError:
@@ -196,7 +199,7 @@ def test_counting_tokens_is_not_billed() -> None:
 def test_without_accounts_nothing_is_served() -> None:
     record = Record("id")
     with pytest.raises(ApiError) as error:
-        hold(None, "1", [budget(10**9)], [CALL], Meter(record, NOW), record, "reject", True, NOW)
+        to_hold(None, "1", [budget(10**9)], [CALL], Meter(record, NOW), record, "reject", True, NOW)
     assert (error.value.status, error.value.code) == (503, "budgets_unavailable")
 
 
