@@ -43,6 +43,9 @@ PLACES = 2
 LONGEST = 3600
 """Seconds after which a stage is killed."""
 
+LAST_LINES = 60
+"""Lines that are printed again of the output of a stage that failed."""
+
 LONGEST_OF_CLUSTERS = 900
 LATEST = 4200
 """Seconds after which no further stage with a cluster begins."""
@@ -268,6 +271,13 @@ def chosen(arguments):
     return [name for name in names or STAGES if name not in missing], reasons
 
 
+def show_failures(results):
+    """Print the ends of what failed stages have printed once more, where nobody has to look for them."""
+    for name in [result.split()[0] for result in results if "FAILED" in result]:
+        lines = (LOGS / f"{name}.log").read_text(errors="replace").splitlines()
+        print(f"===== the end of {name}, which failed", *lines[-LAST_LINES:], sep="\n", flush=True)
+
+
 def main():
     """Run the stages that the arguments name, or all; exit with 1 if one fails."""
     os.environ.update(NO_COLOR="1", TERM="dumb", PY_COLORS="0")
@@ -279,6 +289,7 @@ def main():
     begun = time.monotonic()
     names, reasons = chosen(sys.argv[1:])
     results = run(names, begun)
+    show_failures(results)
     if {"kubernetes", "helm"} & {*names}:
         subprocess.run(["bash", "-c", ANEW], stdout=subprocess.DEVNULL, check=False)
     print(*reasons, sep="\n", end="\n" if reasons else "")

@@ -220,6 +220,15 @@ def test_another_stage_that_takes_too_long_is_a_failure(ci: Any):
     assert names(ci.run([*ci.STAGES], time.monotonic()), "FAILED") == ["unit"]
 
 
+def test_the_end_of_what_a_failed_stage_printed_comes_once_more_at_the_end(ci: Any, capsys: Any):
+    ci.STAGES = {"unit": ("seq 1000; exit 1", (), None), "lint": ("echo linted", (), None)}
+    results = ci.run([*ci.STAGES], time.monotonic())
+    capsys.readouterr()
+    ci.show_failures([*results, f"{'istio':17} left out"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ["===== the end of unit, which failed", *map(str, range(1001 - ci.LAST_LINES, 1001))]
+
+
 def test_builds_end_when_no_cluster_begins_any_more(ci: Any):
     ci.LATEST = 1
     ci.STAGES = {"engines": ("sleep 600", (), ci.CLUSTERS), "istio": ("true", ("engines",), ci.CLUSTERS)}
