@@ -137,7 +137,7 @@ def up(
     from extproc.stack import renderer
 
     with user_errors(renderer.RenderError):
-        started = click.get_current_context().with_resource(renderer.started())  # a second of work, beside what follows
+        started = click.get_current_context().with_resource(renderer.started())  # work beside what follows
     from extproc.machine import open_files
     from extproc.net import ca_bundle
     from extproc.stack import stack

@@ -4,9 +4,10 @@ The invariant: whatever `EnvoyPlan` is given, the rendering passes `envoy --mode
 the same plan: nothing here reads the environment, a clock or a socket.
 
 It is built from envoy-data-plane's typed messages, so that a misspelt field is a type error rather than a start
-that fails. They take most of a second to import: `render` loads them when it is called, and nothing else does.
+that fails. They take a third of a second to import: `render` loads them when it is called, and nothing else does.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -133,8 +134,13 @@ class Upstream:
 
 
 def load() -> None:
-    """Import what `render` needs, before there is a plan."""
-    from extproc.envoy_config import bootstrap  # noqa: F401  (it loads envoy-data-plane)
+    """Import what the functions below need, which each of them does if nobody has."""
+    if f"{__name__}.bootstrap" in sys.modules:
+        return
+    from extproc.envoy_config.plain_messages import plain_messages
+
+    with plain_messages():
+        from extproc.envoy_config import bootstrap  # noqa: F401  (it loads envoy-data-plane)
 
 
 def drain_socket(admin: Address) -> Address | None:
@@ -147,7 +153,8 @@ def render(plan: EnvoyPlan, *, only: Fragment | None = None, as_json: bool = Fal
 
     `envoy -c` reads either (by the file's ending).
     """
-    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+    load()
+    from extproc.envoy_config import bootstrap
 
     return bootstrap.to_json(plan, only) if as_json else bootstrap.to_yaml(plan, only)
 
@@ -159,20 +166,23 @@ def secret_name(kind: SecretKind) -> str:
 
 def render_secret(tls: ProcessorTls, kind: SecretKind) -> str:
     """Return the file of `ProcessorTls.secrets` for one secret, as YAML; Envoy's own format for SDS from files."""
-    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+    load()
+    from extproc.envoy_config import bootstrap
 
     return bootstrap.secret_to_yaml(tls, kind)
 
 
 def render_callers_secret(tls: CallersTls, kind: CallersSecret) -> str:
     """Return the file of `CallersTls.secrets` for one secret, as YAML."""
-    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+    load()
+    from extproc.envoy_config import bootstrap
 
     return bootstrap.callers_secret_to_yaml(tls, kind)
 
 
 def render_tls_check(tls: CallersTls) -> str:
     """Render a configuration for `envoy --mode validate`, which loads the files of `tls` as a listener would."""
-    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+    load()
+    from extproc.envoy_config import bootstrap
 
     return bootstrap.tls_check_to_yaml(tls)

@@ -146,7 +146,7 @@ def _runtime() -> RuntimeLayer:
     `overload.premature_reset_total_stream_count` is how many requests a connection may have had, half of them reset
     within a second, before Envoy closes it.
     """
-    flags = {"http.max_requests_per_io_cycle": 1, "overload.premature_reset_total_stream_count": 100}
+    flags = {"http.max_requests_per_io_cycle": 1.0, "overload.premature_reset_total_stream_count": 100.0}
     return RuntimeLayer(name="static", static_layer=Struct.from_dict(flags))
 
 

@@ -56,7 +56,7 @@ _EVICTION = timedelta(hours=48)
 """Time without a change after which Envoy forgets a series, or twice as much. It is longer than a day, so that a day's
 difference of two values is of one and the same series."""
 
-_BUCKETS = [100, 200, 300, 500, 750, 1e3, 1.5e3, 2e3, 3e3, 5e3, 7.5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 36e5]
+_BUCKETS = [1e2, 2e2, 3e2, 5e2, 7.5e2, 1e3, 1.5e3, 2e3, 3e3, 5e3, 7.5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 36e5]
 """Upper bounds, in milliseconds."""
 
 _KINDS = (

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+import extproc.envoy_config.bootstrap  # noqa: F401 - imported by itself, so that the messages have their validators
 from extproc import config, envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config.jwt import JwtIssuer
