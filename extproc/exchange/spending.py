@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, Meter, input_estimate, output_estimate
-from extproc.limits.spending import Balance, Budget, Charge, Running, Verdict
+from extproc.limits.spending import MOST_IN_GROUP, Balance, Budget, Charge, Running, Verdict, others
 from extproc.limits.windows import Calendar
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -73,7 +73,7 @@ class Hold:
             return
         self.headers = _told(self.accounts, self._budgets, self.charges, verdict, self._record)
         if verdict.rejected >= 0:
-            error = _rejected(self._budgets[verdict.rejected], self.charges[verdict.rejected], verdict, now)
+            error = _rejected(self._budgets, self.charges[verdict.rejected], verdict, now)
             error.headers.update(self.headers)
             raise error
 
@@ -126,7 +126,7 @@ def _charges(
         window = _CALENDAR.window(budget.per, budget.timezone, now)
         key, group = budget.key, ""
         if budget.user:
-            group = f"number of {key} {window.start}"
+            group = f"{key} {window.start}"
             key = f"{key} {user_key(calls[0].user)}"
         amount, counted = tokens + output, tokens + begun
         if budget.usd:
@@ -146,19 +146,20 @@ def _told(
 ) -> Headers:
     """Tell the log and the record which budgets have reached `warn_at`; return what the caller is told of them."""
     most = 0
-    for budget, charge, balance in zip(budgets, charges, verdict.balances, strict=True):
+    for place, (budget, charge, balance) in enumerate(zip(budgets, charges, verdict.balances, strict=True)):
         if charge.group and not (balance.spent or balance.held):
             continue  # clients make up as many users as they like, and what is told about one is kept
         used = _percent(balance, charge)
-        name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
+        name = _name(budgets, place, verdict)
+        key = others(charge.group) if place in verdict.shared else charge.key
         if used >= budget.warn_at:
             most = max(most, used)
             record.budget_warned = record.budget_warned or _OWNERS[budget.key.partition(" ")[0]]
-            accounts.tell(f"warned {charge.key}", charge.end, f"the {name} is used to {used} % (account {charge.key})")
+            accounts.tell(f"warned {key}", charge.end, f"the {name} is used to {used} % (account {key})")
         if balance.spent + charge.amount > charge.limit:
             becomes = "requests are rejected" if budget.enforced else "audit: requests are served all the same"
-            text = f"the {name} does not have what a request may cost: {becomes} (account {charge.key})"
-            accounts.tell(f"exceeded {charge.key}", charge.end, text)
+            text = f"the {name} does not have what a request may cost: {becomes} (account {key})"
+            accounts.tell(f"exceeded {key}", charge.end, text)
     return ((HEADER, str(most)),) if most else ()
 
 
@@ -166,9 +167,14 @@ def _percent(balance: Balance, charge: Charge) -> int:
     return balance.spent * 100 // charge.limit if charge.limit else 100
 
 
-def _rejected(budget: Budget, charge: Charge, verdict: Verdict, now: float) -> ApiError:
+def _name(budgets: Sequence[Budget], place: int, verdict: Verdict) -> str:
+    name = f"{_ADJECTIVES[budgets[place].per]} budget of {budgets[place].owner}"
+    return f"{name} (all users beyond the first {MOST_IN_GROUP} share one)" if place in verdict.shared else name
+
+
+def _rejected(budgets: Sequence[Budget], charge: Charge, verdict: Verdict, now: float) -> ApiError:
     """Return the 429. It says neither how large the budget is nor what is spent."""
-    name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
+    name = _name(budgets, verdict.rejected, verdict)
     if not verdict.exhausted:
         return ApiError(
             429,
@@ -209,16 +215,4 @@ def unavailable() -> ApiError:
         type="server_error",
         code="budgets_unavailable",
         headers={"retry-after": RETRY_SECONDS},
-    )
-
-
-def crowded() -> ApiError:
-    """Return the error for a user beyond those that an organisation may have."""
-    return ApiError(
-        429,
-        "Your organisation has had more users than the gateway keeps budgets for. Send no invented names in "
-        "`safety_identifier` or `user`, or none.",
-        type="insufficient_quota",
-        code="insufficient_quota",
-        headers={"x-should-retry": "false"},
     )

@@ -6,7 +6,7 @@ Invariant: where no call costs more than was reserved for it, what is spent of a
 the sum of what calls cost beyond their reservations is the most by which an account is exceeded. Of a call whose worker
 was taken for dead, and was not, what it had cost by then takes the place of its reservation.
 
-Decision: docs/decisions.md, D239.
+Decisions: docs/decisions.md, D239, D247.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ MOST: Final = 2**53
 """Largest amount: Lua and JSON have no larger whole numbers."""
 
 MOST_IN_GROUP: Final = 100_000
-"""Most accounts of a group in one window: callers choose the names of users."""
+"""Most accounts of a group in one window: callers choose the names of users. All others share one account more."""
 
 
 class Budget(Value, frozen=True):
@@ -43,15 +43,12 @@ Running = Callable[[], Sequence[int]]
 """Returns what a call has cost so far, in the order of its charges."""
 
 
-class CrowdedError(Exception):
-    """A group has as many accounts as it may have in its window; nothing has changed."""
-
-
 class Charge(Value, frozen=True):
     """What a call may cost an account. `key` names the account and its window; `end` is the window's, in unix seconds.
 
     `counted` is what the call costs at least, once it has left. An account that is not `enforced` rejects nothing. One
-    of a `group` is one of `MOST_IN_GROUP` at most.
+    of a `group` is one of `MOST_IN_GROUP` at most, as long as something is spent or held of it; beyond these the charge
+    is to the account `others`.
     """
 
     key: str
@@ -73,19 +70,21 @@ class Balance(Value, frozen=True):
 class Verdict(Value, frozen=True):
     """The decision about a call, and the balances before it. `rejected` is the position of a charge, -1 for none.
 
-    `exhausted` tells a budget that does not have the amount from one that only open calls hold.
+    `exhausted` tells a budget that does not have the amount from one that only open calls hold. `shared` are the
+    positions of charges to the account that users beyond `MOST_IN_GROUP` share.
     """
 
     balances: tuple[Balance, ...]
     rejected: int = -1
     exhausted: bool = False
+    shared: tuple[int, ...] = ()
 
 
 class SpendingStore(Protocol):
     """The balances of accounts. Methods raise where the store does not work; then nothing has changed."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
-        """Hold the amounts of a call in all accounts, or in none. Raises `CrowdedError`."""
+        """Hold the amounts of a call in all accounts, or in none."""
 
     def count(self, running: Mapping[str, Sequence[int]]) -> None:
         """Keep what open calls have cost so far, by call, and extend their leases."""
@@ -97,7 +96,12 @@ class SpendingStore(Protocol):
         """
 
 
-def decide(charges: Sequence[Charge], found: Sequence[Balance]) -> Verdict:
+def others(group: str) -> str:
+    """Return the key of the account of those who are not among the `MOST_IN_GROUP` of a group."""
+    return f"others of {group}"
+
+
+def decide(charges: Sequence[Charge], found: Sequence[Balance], shared: Sequence[int] = ()) -> Verdict:
     """Decide about a call; `found` are the balances of its accounts. The window that ends last counts most."""
     rejected, exhausted = -1, False
     for position, (charge, balance) in enumerate(zip(charges, found, strict=True)):
@@ -106,7 +110,7 @@ def decide(charges: Sequence[Charge], found: Sequence[Balance]) -> Verdict:
         empty = balance.spent + charge.amount > charge.limit
         if rejected < 0 or (empty, charge.end) > (exhausted, charges[rejected].end):
             rejected, exhausted = position, empty
-    return Verdict(tuple(found), rejected, exhausted)
+    return Verdict(tuple(found), rejected, exhausted, tuple(shared))
 
 
 class MemorySpending:

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Final
 
 from extproc.config import Settings
-from extproc.exchange.spending import crowded, unavailable
-from extproc.limits.spending import Charge, CrowdedError, Running, Verdict
+from extproc.exchange.spending import unavailable
+from extproc.limits.spending import Charge, Running, Verdict, others
 from extproc.worker.spending_file import SpendingFile, keep_log_short
 from extproc.worker.sqlite_file import StoreError
 
@@ -41,7 +41,7 @@ BATCH: Final = 200
 """Most accounts that are written in one part, or about so many: those of a call stay together."""
 
 MOST_OWED: Final = 100_000
-"""Most accounts whose costs are kept in memory; half of them at most are users'."""
+"""Most accounts whose costs are kept in memory; half of them at most are users', who share one beyond these."""
 
 _MOST_TOLD: Final = 100_000
 
@@ -61,8 +61,8 @@ class BudgetAccounts:
         """The open calls."""
         self._ended: dict[str, tuple[Sequence[Charge], Sequence[int]]] = {}
         """Calls that are over, and yet to be settled in the file."""
-        self._owed: dict[str, tuple[int, int]] = {}
-        """By account: what calls cost that nothing was held for, and the end of its window."""
+        self._owed: dict[str, tuple[int, int, str]] = {}
+        """By account: what calls cost that nothing was held for, the end of its window, and its group."""
         self._told: set[str] = set()
         self._paused_until = 0.0
         self._trouble = ""
@@ -82,8 +82,6 @@ class BudgetAccounts:
         elif time.monotonic() >= self._paused_until:
             try:
                 verdict = file.reserve(call, charges)
-            except CrowdedError:
-                raise crowded() from None
             except StoreError as error:
                 self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             else:
@@ -198,11 +196,14 @@ class BudgetAccounts:
 
     def _owe(self, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         for charge, cost in zip(charges, costs, strict=True):
-            before = self._owed.get(charge.key)
-            if before is None and len(self._owed) >= (MOST_OWED // 2 if charge.group else MOST_OWED):
+            key, group = charge.key, charge.group
+            if group and key not in self._owed and len(self._owed) >= MOST_OWED // 2:
+                key, group = others(group), ""
+            before = self._owed.get(key)
+            if before is None and len(self._owed) >= MOST_OWED:
                 self._pause("it has not worked for so long that some of what calls have cost was dropped")
                 continue
-            self._owed[charge.key] = (before[0] if before else 0) + cost, charge.end
+            self._owed[key] = (before[0] if before else 0) + cost, charge.end, group
 
     def _pause(self, trouble: str, seconds: float = PAUSE) -> None:
         """Leave the file alone for a while; log what is wrong, once for as long as it is the same."""

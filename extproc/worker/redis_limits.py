@@ -25,10 +25,9 @@ import msgspec
 from extproc.config import Settings
 from extproc.config.redis import RedisSettings
 from extproc.exchange.jobs import Admission, Admit
-from extproc.exchange.spending import crowded
 from extproc.limits import gcra
 from extproc.limits.counters import Bucket, Clock, Decision, decide
-from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, Running
+from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, Running, others
 from extproc.limits.spending import decide as decide_budgets
 from extproc.openai.errors import ApiError
 from extproc.worker.redis_alone import RedisAccounts, RedisRates
@@ -57,7 +56,7 @@ MOST_KEPT: Final = 100_000
 
 CLOSE_SECONDS: Final = 1.0
 
-_REPLY: Final = msgspec.msgpack.Decoder(tuple[list[tuple[int, int, int]], list[tuple[int, int]], bool])
+_REPLY: Final = msgspec.msgpack.Decoder(tuple[list[tuple[int, int, int]], list[tuple[int, int]], list[int]])
 _BEATEN: Final = msgspec.msgpack.Decoder(tuple[int, list[str], list[tuple[int, int]]])
 
 Item = TypeVar("Item")
@@ -219,9 +218,8 @@ class RedisStore:
             sent = self._costs(calls[start : start + BATCH], whole)
             part = streams[start : start + BATCH]  # some may have ended in between
             leases = [(scope, (call,)) for call in part for scope in self._streams.get(call, ())]
-            running = [(call, self._costs_by_key(call, costs)) for call, costs in sent.items()]
             asked = accounts[start : start + BATCH]
-            message = (self._name, leases, running, asked)
+            message = (self._name, leases, list(sent.items()), asked)
             done = partial(self._beaten, sent, asked)
             self.client.run_script(BEAT, msgspec.msgpack.encode(message), done)
             yield
@@ -257,7 +255,7 @@ class RedisStore:
 
     def _with(self, admit: Admit, reply: bytes) -> Admission:
         """Return the decision, by what the store has returned."""
-        buckets, balances, full = _REPLY.decode(reply)
+        buckets, balances, shared = _REPLY.decode(reply)
         decision: Decision | None = None
         if admit.scopes:
             now = self._clock()
@@ -270,12 +268,11 @@ class RedisStore:
                 self._streams[admit.call] = [each.key for each in admit.scopes if each.streams]
         if not admit.charges or admit.running is None:
             return Admission(decision)
-        verdict = decide_budgets(admit.charges, [Balance(spent, held) for spent, held in balances])
-        self.accounts.used(admit.charges, verdict.balances)
+        verdict = decide_budgets(admit.charges, [Balance(spent, held) for spent, held in balances], shared)
+        charges = _of_others(admit.charges, shared) if shared else admit.charges
+        self.accounts.used(charges, verdict.balances)
         if verdict.rejected < 0:
-            if full:
-                return Admission(decision, crowded())
-            self.opened(admit.call, admit.charges, admit.running)
+            self.opened(admit.call, charges, admit.running)
         return Admission(decision, verdict)
 
     def _without(self, admit: Admit) -> Admission:
@@ -322,7 +319,7 @@ class RedisStore:
                 call,
                 list(each.moved.items()),
                 each.released,
-                [(charge.key, charge.end) for charge in each.charges],
+                [(charge.key, charge.end, charge.group) for charge in each.charges],
                 each.costs,
             )
             for call, each in ends.items()
@@ -337,7 +334,7 @@ class RedisStore:
             if isinstance(reply, RedisError):
                 self._keep(ends)
 
-        self.client.run_script(END, msgspec.msgpack.encode((self._name, rows)), done)
+        self.client.run_script(END, msgspec.msgpack.encode((self._name, MOST_IN_GROUP, rows)), done)
 
     def _keep(self, ends: dict[str, End]) -> None:
         """Keep ends for later, but for the changes of buckets: these may have been made, and last a minute."""
@@ -384,12 +381,17 @@ class RedisStore:
                 ]
                 self.client.run_script(ADMIT, self._encoded(call, False, (), charges), _ignore)
 
-    def _costs_by_key(self, call: str, costs: Sequence[int]) -> dict[str, int]:
-        return {charge.key: cost for charge, cost in zip(self._running[call][0], costs, strict=True)}
-
 
 def _ignore(reply: object) -> None:
     """Leave it to the next beat."""
+
+
+def _of_others(charges: Sequence[Charge], shared: Sequence[int]) -> list[Charge]:
+    """Return the charges, of which those at the places `shared` are to the accounts that others share."""
+    return [
+        msgspec.structs.replace(charge, key=others(charge.group), group="") if place in shared else charge
+        for place, charge in enumerate(charges)
+    ]
 
 
 def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -10,13 +10,13 @@ times at which it is full, in nanoseconds, of which a script sees the difference
 | `rate:SCOPE`           | when the buckets of requests and tokens are full again | then                 |
 | `streams:SCOPE`        | open streams by call, each with the end of its lease   | 60 s without one     |
 | `account:KEY`          | what is spent and held of a budget in a window         | a day after its end  |
-| `group:KEY`            | number of accounts of users in a window                | a day after its end  |
+| `group:KEY`            | number of users with an account in a window            | a day after its end  |
 | `holds:WORKER`         | open calls: by account what they hold, and cost so far | their ends           |
 | `ended:CALL`           | what has been added for a call that is over            | 10 minutes, or a day |
 | `told:KEY`             | that something was logged                              | the window's end     |
 | `workers`              | the workers, each with its latest sign of life         | 15 s without one     |
 
-Decision: docs/decisions.md, D251.
+Decisions: docs/decisions.md, D247, D251.
 """
 
 from typing import Final
@@ -59,10 +59,27 @@ local function balance(key)
   if not text then return nil end
   return {tonumber(string.match(text, '^-?%d+')), tonumber(string.match(text, '-?%d+$'))}
 end
-local function add(key, spent, held, ends)
-  local old = balance(key) or {0, 0}
-  local text = string.format('%.0f %.0f', old[1] + spent, math.max(old[2] + held, 0))
-  redis.call('SET', P .. 'account:' .. key, text, 'EXAT', string.format('%.0f', math.max(ends, now_s) + DAY))
+local function number(group) return tonumber(redis.call('GET', P .. 'group:' .. group) or 0) end
+local function account(key, group, most)
+  local found = balance(key)
+  if found or group == '' or number(group) < most then return key, group, found or {0, 0} end
+  key = 'others of ' .. group
+  return key, '', balance(key) or {0, 0}
+end
+local function add(key, spent, held, ends, group)
+  local old, gone = balance(key), string.format('%.0f', math.max(ends, now_s) + DAY)
+  if not old and group ~= '' then
+    redis.call('INCR', P .. 'group:' .. group)
+    redis.call('EXPIREAT', P .. 'group:' .. group, gone)
+  end
+  old = old or {0, 0}
+  spent, held = old[1] + spent, math.max(old[2] + held, 0)
+  if group ~= '' and spent == 0 and held == 0 then
+    redis.call('DEL', P .. 'account:' .. key)
+    if number(group) > 0 then redis.call('DECR', P .. 'group:' .. group) end
+  else
+    redis.call('SET', P .. 'account:' .. key, string.format('%.0f %.0f', spent, held), 'EXAT', gone)
+  end
 end
 """
 )
@@ -96,59 +113,55 @@ if fits then
     end
   end
 end
-local balances, crowded, holds = {}, false, {}
+local balances, shared, holds = {}, {}, {}
 if fits and #charges > 0 then
   local held = redis.call('EXISTS', P .. 'ended:' .. call) == 0
     and redis.call('HEXISTS', P .. 'holds:' .. worker, call) == 0
   for i, charge in ipairs(charges) do
-    local key, limit, amount, ends, counted, enforced, group = unpack(charge)
-    local found = balance(key)
-    balances[i] = found or {0, 0}
-    if enforced and amount > limit - balances[i][1] - balances[i][2] then held = false end
-    if not found and group ~= '' and tonumber(redis.call('GET', P .. 'group:' .. group) or 0) >= most then
-      if enforced then crowded = true end
-    else
-      holds[#holds + 1] = {key, amount, counted, ends, not found and group or ''}
-    end
+    local wanted, limit, amount, ends, counted, enforced, of = unpack(charge)
+    local key, group, found = account(wanted, of, most)
+    balances[i] = found
+    if key ~= wanted then shared[#shared + 1] = i - 1 end
+    if enforced and amount > limit - found[1] - found[2] then held = false end
+    holds[i] = {key, amount, counted, ends, group}
   end
-  if held and not crowded then
-    for _, hold in ipairs(holds) do
-      add(hold[1], 0, hold[2], hold[4])
-      if hold[5] ~= '' then
-        redis.call('INCR', P .. 'group:' .. hold[5])
-        redis.call('EXPIREAT', P .. 'group:' .. hold[5], string.format('%.0f', hold[4] + DAY))
-      end
-    end
+  if held then
+    for _, hold in ipairs(holds) do add(hold[1], 0, hold[2], hold[4], hold[5]) end
     redis.call('HSET', P .. 'holds:' .. worker, call, cmsgpack.pack(holds))
     redis.call('ZADD', P .. 'workers', now_ms, worker)
   end
 end
-return cmsgpack.pack({buckets, balances, crowded})
+return cmsgpack.pack({buckets, balances, shared})
 """
 )
 """Admit a request: `[worker, call, most of a group, stream, [[scope, cost of requests or -1, of tokens, most streams]],
 [[account, limit, amount, end, counted, enforced, group]]]`. Returns `[[[requests, tokens, streams]], [[spent, held]],
-crowded]`, all as they were before. Budgets are asked only where the rates admit."""
+[positions of charges to an account that others share]]`, all as they were before. Budgets are asked only where the
+rates admit."""
 
 _SETTLE: Final = r"""
-local function settle(worker, call, accounts, costs, seconds)
-  local text = redis.call('HGET', P .. 'holds:' .. worker, call)
+local function settle(worker, call, accounts, costs, seconds, most)
+  local text, settled = redis.call('HGET', P .. 'holds:' .. worker, call), {}
   if text then
-    local cost_of = {}
-    for i, account in ipairs(accounts) do cost_of[account[1]] = costs[i] end
-    for _, hold in ipairs(cmsgpack.unpack(text)) do add(hold[1], cost_of[hold[1]] or 0, -hold[2], hold[4]) end
+    for i, hold in ipairs(cmsgpack.unpack(text)) do
+      local cost = costs[i] or 0
+      add(hold[1], cost, -hold[2], hold[4], hold[5])
+      settled[i] = {hold[1], cost}
+    end
     redis.call('HDEL', P .. 'holds:' .. worker, call)
   else
     local before = redis.call('GET', P .. 'ended:' .. call)
     before = before and cmsgpack.unpack(before) or {}
-    for i, account in ipairs(accounts) do
-      local change = costs[i] - (before[account[1]] or 0)
-      if change ~= 0 then add(account[1], change, 0, account[2]) end
+    for i, each in ipairs(accounts) do
+      local key, ends, group = unpack(each)
+      local last = before[i] or {key, 0}
+      if last[1] ~= key then key, group = last[1], '' end
+      key, group = account(key, group, most)
+      if costs[i] ~= last[2] then add(key, costs[i] - last[2], 0, ends, group) end
+      settled[i] = {key, costs[i]}
     end
   end
-  local all = {}
-  for i, account in ipairs(accounts) do all[account[1]] = costs[i] end
-  redis.call('SET', P .. 'ended:' .. call, cmsgpack.pack(all), 'EX', seconds)
+  redis.call('SET', P .. 'ended:' .. call, cmsgpack.pack(settled), 'EX', seconds)
 end
 """
 
@@ -156,7 +169,7 @@ END: Final = Script(
     _PRELUDE
     + _SETTLE
     + r"""
-local worker, ends = unpack(M)
+local worker, most, ends = unpack(M)
 for _, each in ipairs(ends) do
   local call, moved, released, accounts, costs = unpack(each)
   for _, move in ipairs(moved) do
@@ -164,13 +177,14 @@ for _, each in ipairs(ends) do
     set_bucket(move[1], r, math.min(math.max(k + move[2], 0), LONGEST))
   end
   for _, scope in ipairs(released) do redis.call('ZREM', P .. 'streams:' .. scope, call) end
-  if #accounts > 0 then settle(worker, call, accounts, costs, 600) end
+  if #accounts > 0 then settle(worker, call, accounts, costs, 600, most) end
 end
 return 1
 """
 )
-"""Settle calls that are over: `[worker, [[call, [[scope, change of tokens' bucket]], [scopes of its stream], [[account,
-end]], [costs]]]]`. What is settled twice counts once, but for the changes of buckets."""
+"""Settle calls that are over: `[worker, most of a group, [[call, [[scope, change of tokens' bucket]], [scopes of its
+stream], [[account, end, group]], [costs]]]]`; accounts are in the order in which the call was admitted. What is settled
+twice counts once, but for the changes of buckets."""
 
 BEAT: Final = Script(
     _PRELUDE
@@ -189,7 +203,7 @@ for _, each in ipairs(running) do
   local text = redis.call('HGET', P .. 'holds:' .. worker, call)
   if text then
     local holds = cmsgpack.unpack(text)
-    for _, hold in ipairs(holds) do hold[3] = costs[hold[1]] or hold[3] end
+    for i, hold in ipairs(holds) do hold[3] = costs[i] or hold[3] end
     redis.call('HSET', P .. 'holds:' .. worker, call, cmsgpack.pack(holds))
   elseif redis.call('EXISTS', P .. 'ended:' .. call) == 0 then
     unknown[#unknown + 1] = call
@@ -199,18 +213,16 @@ local dead = redis.call('ZRANGE', P .. 'workers', '-inf', now_ms - LEASE - 1, 'B
 if dead then
   local calls = redis.call('HKEYS', P .. 'holds:' .. dead)
   for i = 1, math.min(#calls, 200) do
-    local accounts, costs = {}, {}
-    for j, hold in ipairs(cmsgpack.unpack(redis.call('HGET', P .. 'holds:' .. dead, calls[i]))) do
-      accounts[j], costs[j] = {hold[1], hold[4]}, hold[3]
-    end
-    settle(dead, calls[i], accounts, costs, DAY)
+    local costs, holds = {}, cmsgpack.unpack(redis.call('HGET', P .. 'holds:' .. dead, calls[i]))
+    for j, hold in ipairs(holds) do costs[j] = hold[3] end
+    settle(dead, calls[i], {}, costs, DAY, 0)
   end
   if #calls <= 200 then redis.call('ZREM', P .. 'workers', dead) end
 end
 local balances = {}
-for i, account in ipairs(accounts) do balances[i] = balance(account) or {0, 0} end
+for i, key in ipairs(accounts) do balances[i] = balance(key) or {0, 0} end
 return cmsgpack.pack({redis.call('ZCARD', P .. 'workers'), unknown, balances})
 """
 )
-"""Show that a worker lives: `[worker, [[scope, [calls]]], [[call, {account: cost so far}]], [accounts]]`. Settles calls
-of a worker that has died. Returns `[workers, [calls that the store does not know], [[spent, held]]]`."""
+"""Show that a worker lives: `[worker, [[scope, [calls]]], [[call, [costs so far]]], [accounts]]`. Settles calls of
+a worker that has died. Returns `[workers, [calls that the store does not know], [[spent, held]]]`."""

@@ -3,7 +3,7 @@
 What is written goes to SQLite's log, which is not synced then: `keep_log_short` has a thread of its own copy it into
 the file, since a disk may take any time for that.
 
-Decisions: docs/decisions.md, D240, D242.
+Decisions: docs/decisions.md, D240, D242, D247.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, CrowdedError, Verdict, decide
+from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, Verdict, decide, others
 from extproc.worker.sqlite_file import BUSY_SECONDS, SqliteFile
 
 LEASE: Final = 15.0
@@ -44,6 +44,8 @@ create index if not exists told_ends on told (end);
 _ADD: Final = (
     "insert into accounts values (?1, ?2, ?3, ?4) on conflict (key) do update set spent = spent + ?2, held = held + ?3"
 )
+_REMOVE: Final = "delete from accounts where key = ? and spent = 0 and held = 0"
+_ONE_LESS: Final = "update accounts set spent = spent - 1 where key = ? and spent > 0"
 _HOLD: Final = "insert or ignore into holds values (?, ?, ?, ?, ?)"
 _COUNT: Final = "update holds set counted = ? where call = ? and key = ?"
 _SEEN: Final = "insert into workers values (?, ?) on conflict (worker) do update set seen = excluded.seen"
@@ -54,15 +56,17 @@ _FORGET_TOLD: Final = "delete from told where key in (select key from told where
 
 
 class _Part:
-    """What one open call holds of one account, and has cost it so far, as the file has it.
+    """What one open call holds of the account `key`, and has cost it so far, as the file has it."""
 
-    `place` is that of the charge among those of the call, some of which may have been left out.
-    """
-
-    def __init__(self, charge: Charge, place: int) -> None:
+    def __init__(self, charge: Charge, key: str) -> None:
         self.charge = charge
-        self.place = place
+        self.key = key
+        self.group = charge.group if key == charge.key else ""
         self.counted = charge.counted
+
+    def add(self, connection: sqlite3.Connection, spent: int, held: int) -> None:
+        """Add to the account."""
+        _add(connection, self.key, self.group, spent, held, self.charge.end)
 
 
 class SpendingFile(SqliteFile):
@@ -81,13 +85,13 @@ class SpendingFile(SqliteFile):
         """The open calls of this worker."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
-        """Hold the amounts of a call. Raises `StoreError`, and `CrowdedError` where an enforced account would
-        be one too many of its group; another is left out."""
+        """Hold the amounts of a call. Raises `StoreError`."""
         with self._transaction() as connection:
-            rows = [_row(connection, charge.key) for charge in charges]
-            verdict = decide(charges, [Balance() if row is None else row for row in rows])
+            accounts = [_account(connection, charge.key, charge.group) for charge in charges]
+            parts = [_Part(charge, key) for charge, (key, _) in zip(charges, accounts, strict=True)]
+            shared = [place for place, part in enumerate(parts) if part.key != part.charge.key]
+            verdict = decide(charges, [balance for _, balance in accounts], shared)
             if verdict.rejected < 0:
-                parts = [_Part(charges[place], place) for place in _admitted(connection, charges, rows)]
                 connection.execute(_SEEN, (self._worker, self._clock()))  # or the call is a dead worker's
                 self._insert(connection, call, parts)
         if verdict.rejected < 0:
@@ -104,11 +108,10 @@ class SpendingFile(SqliteFile):
         with self._transaction() as connection:
             connection.execute(_SEEN, (self._worker, now))
             for call, costs in running.items():
-                for part in self._calls.get(call, ()):
-                    cost = costs[part.place]
+                for part, cost in zip(self._calls.get(call, ()), costs, strict=False):  # one call has no parts or all
                     if cost == part.counted:
                         continue
-                    if connection.execute(_COUNT, (cost, call, part.charge.key)).rowcount:
+                    if connection.execute(_COUNT, (cost, call, part.key)).rowcount:
                         written.append((part, cost))  # else it was settled by the count before
             _settle_dead(connection, now)
             connection.execute(_FORGET, (int(now), BATCH))
@@ -126,19 +129,22 @@ class SpendingFile(SqliteFile):
             return
         with self._transaction() as connection:
             open_ = connection.execute("delete from holds where call = ? returning key", (call,)).fetchall()
-            for part in parts:
-                charge, cost = part.charge, costs[part.place]
-                row = (charge.key, cost, -charge.amount) if open_ else (charge.key, cost - part.counted, 0)
-                connection.execute(_ADD, (*row, charge.end))
+            for part, cost in zip(parts, costs, strict=True):
+                if open_:
+                    part.add(connection, cost, -part.charge.amount)
+                else:
+                    part.add(connection, cost - part.counted, 0)
         del self._calls[call]
 
-    def add(self, spent: Mapping[str, tuple[int, int]]) -> None:
-        """Add what was spent without being held: by account, the amount and the window's end.
+    def add(self, spent: Mapping[str, tuple[int, int, str]]) -> None:
+        """Add what was spent without being held: by account, the amount, the window's end, and its group.
 
         Raises `StoreError`.
         """
         with self._transaction() as connection:
-            connection.executemany(_ADD, [(key, amount, 0, end) for key, (amount, end) in spent.items()])
+            for wanted, (amount, end, group) in spent.items():
+                key, _ = _account(connection, wanted, group)
+                _add(connection, key, group if key == wanted else "", amount, 0, end)
 
     def first(self, key: str, end: int) -> bool:
         """Return whether this is called for `key` for the first time, by any worker. Raises `StoreError`."""
@@ -170,9 +176,9 @@ class SpendingFile(SqliteFile):
 
     def _insert(self, connection: sqlite3.Connection, call: str, parts: Sequence[_Part]) -> None:
         for part in parts:
-            charge = part.charge
-            if connection.execute(_HOLD, (call, charge.key, charge.amount, part.counted, self._worker)).rowcount:
-                connection.execute(_ADD, (charge.key, 0, charge.amount, charge.end))
+            row = (call, part.key, part.charge.amount, part.counted, self._worker)
+            if connection.execute(_HOLD, row).rowcount:
+                part.add(connection, 0, part.charge.amount)
 
 
 def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> None:
@@ -196,19 +202,29 @@ def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
     return Balance(*row) if row else None
 
 
-def _admitted(connection: sqlite3.Connection, charges: Sequence[Charge], rows: Sequence[Balance | None]) -> list[int]:
-    """Return the places of charges whose accounts are there, or may be made; those are counted in their groups."""
-    kept = []
-    for place, (charge, row) in enumerate(zip(charges, rows, strict=True)):
-        if row is None and charge.group:
-            group = _row(connection, charge.group)
-            if group is not None and group.spent >= MOST_IN_GROUP:
-                if charge.enforced:
-                    raise CrowdedError
-                continue
-            connection.execute(_ADD, (charge.group, 1, 0, charge.end))
-        kept.append(place)
-    return kept
+def _account(connection: sqlite3.Connection, key: str, group: str) -> tuple[str, Balance]:
+    """Return the key and the balance of an account: of the one that others share, where the group is full."""
+    row = _row(connection, key)
+    if row is None and group:
+        number = _row(connection, _number_of(group))
+        if number is not None and number.spent >= MOST_IN_GROUP:
+            key = others(group)
+            row = _row(connection, key)
+    return key, row or Balance()
+
+
+def _add(connection: sqlite3.Connection, key: str, group: str, spent: int, held: int, end: int) -> None:
+    """Add to an account. One of a group is there, and counted, while something is spent or held of it."""
+    if group and _row(connection, key) is None:
+        connection.execute(_ADD, (_number_of(group), 1, 0, end))
+    connection.execute(_ADD, (key, spent, held, end))
+    if group and connection.execute(_REMOVE, (key,)).rowcount:
+        connection.execute(_ONE_LESS, (_number_of(group),))
+
+
+def _number_of(group: str) -> str:
+    """Return the key of the row that has the number of accounts of a group, as if it were spent."""
+    return f"number of {group}"
 
 
 def _settle_dead(connection: sqlite3.Connection, now: float) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from extproc.limits.spending import Balance, Charge, CrowdedError, MemorySpending
-from extproc.worker import redis_limits
+from extproc.limits.spending import Balance, Charge, MemorySpending
 from extproc.worker.redis_scripts import LEASE_MS
 from tests.redis.server import Redis
 from tests.redis.workers import Worker, by_a_clock
@@ -17,6 +16,16 @@ from tests.unit.worker.test_spending_file import (  # noqa: F401 - they are coll
     test_a_call_is_held_in_all_accounts_or_in_none_and_settled_once,
 )
 from tests.unit.worker.test_spending_file_and_model import EVENTS, KEYS
+from tests.unit.worker.test_spending_of_users import (  # noqa: F401 - as well
+    USERS,
+    few,
+    others_are_counted,
+    test_a_call_that_costs_nothing_leaves_no_account,
+    test_a_users_call_that_was_settled_counts_no_more,
+    test_costs_are_counted_in_their_own_accounts_where_one_is_shared,
+    test_the_account_that_others_share_has_a_budget,
+    test_users_beyond_the_most_share_one_account,
+)
 
 LEASE = LEASE_MS / 1000
 
@@ -66,20 +75,6 @@ def test_the_last_worker_is_settled_by_the_next_that_starts(start: Start, clock:
     one.kill = lambda: None  # type: ignore[method-assign]
     clock.now += LEASE + 1
     assert start().balance("acme") == Balance(5, 0)
-
-
-def test_a_group_has_so_many_accounts_and_no_more(file: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_limits, "MOST_IN_GROUP", 2)
-    charges = [Charge(f"user {n}", 100, 10, 2**40, group="users") for n in range(3)]
-    for call, charge in enumerate((*charges[:2], charges[0])):
-        assert file.reserve(str(call), [charge]).rejected < 0
-    with pytest.raises(CrowdedError):
-        file.reserve("crowded", [ACME, charges[2]])
-    assert file.balance("acme") == Balance()
-    audited = Charge("user 2", 100, 10, 2**40, enforced=False, group="users")
-    assert file.reserve("4", [ACME, audited]).rejected < 0
-    file.settle("4", [ACME, audited], [7, 7])
-    assert (file.balance("acme"), file.balance("user 2")) == (Balance(7), Balance())
 
 
 def test_the_first_of_all_workers_is_told_so(start: Start) -> None:
@@ -133,6 +128,41 @@ def test_amounts_are_exact_to_the_largest_limit(file: Worker) -> None:
     assert file.balance("large") == Balance(2**53 - 1)
     assert file.reserve("2", [Charge("large", 2**53, 2, 2**40)]).exhausted
     assert file.reserve("3", [Charge("large", 2**53, 1, 2**40)]).rejected < 0
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(USERS)
+def test_nothing_is_uncounted_and_no_group_is_larger(
+    start: Start,
+    redis: Redis,
+    few: None,  # noqa: F811
+    events: list[tuple[str, int, int, int]],
+) -> None:
+    redis.send("FLUSHALL")
+    worker = start()
+    others_are_counted(worker, events)
+    worker.store.client.close()
+
+
+def test_what_was_not_held_is_counted_for_others(file: Worker, few: None) -> None:  # noqa: F811
+    for number in range(5):
+        charge = Charge(f"user {number}", 100, 10, 2**40, group="users")
+        file.settle(str(number), [ACME, charge], [7, 7])
+    assert (file.balance("user 2"), file.balance("user 3")) == (Balance(7), Balance())
+    assert (file.balance("others of users"), file.balance("acme")) == (Balance(14), Balance(35))
+
+
+def test_a_store_that_was_emptied_has_what_others_hold(file: Worker, redis: Redis, few: None) -> None:  # noqa: F811
+    for number in range(5):
+        file.reserve(
+            str(number), [Charge(f"user {number}", 100, 10, 2**40, group="users"), Charge("acme", 100, 1, 2**40)]
+        )
+    file.count({"4": [9, 8]})
+    redis.send("FLUSHALL")
+    file.tick()
+    assert file.balance("others of users") == Balance(0, 20)
+    file.settle("4", [Charge("user 4", 100, 10, 2**40, group="users"), ACME], [20, 21])
+    assert file.balance("others of users") == Balance(20, 10)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,7 +12,7 @@ from extproc.config import Settings
 from extproc.config.redis import RedisSettings
 from extproc.exchange.jobs import Admit
 from extproc.limits.counters import Decision, Scope
-from extproc.limits.spending import Balance, Charge, CrowdedError, Verdict
+from extproc.limits.spending import Balance, Charge, Verdict
 from extproc.openai.errors import ApiError
 from extproc.worker import redis_limits
 from extproc.worker.redis_client import Script
@@ -60,8 +60,6 @@ class Worker:
         self._costs[call] = [charge.counted for charge in charges]
         admission = self._admitted(Admit(call, (), 0, False, charges, lambda: self._costs[call]))
         assert admission.verdict is not None
-        if isinstance(admission.verdict, ApiError) and "users" in admission.verdict.message:
-            raise CrowdedError
         return _value(admission.verdict)
 
     def settle(self, *arguments: Any) -> None:
@@ -83,6 +81,8 @@ class Worker:
         self.run(self._beaten())
 
     def balance(self, key: str) -> Balance:
+        if key.startswith("number of "):
+            return Balance(int(self.redis.send("GET", f"{{oai}}:group:{key.removeprefix('number of ')}") or 0))
         found = self.redis.send("GET", f"{{oai}}:account:{key}")
         return Balance(*map(int, found.split())) if found else Balance()
 

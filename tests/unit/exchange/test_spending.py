@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from extproc.bedrock.prices import prices
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, LONGEST_OUTPUT, Meter
 from extproc.exchange.spending import HEADER, Hold, Running, to_hold, user_key
-from extproc.limits.spending import Budget, Charge, MemorySpending, Verdict
+from extproc.limits.spending import Budget, Charge, MemorySpending, Verdict, others
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 
@@ -129,6 +130,37 @@ def test_nothing_is_told_of_users_who_have_no_account() -> None:
     assert accounts.told == {}
 
 
+class Crowd(Accounts):
+    """Accounts of more users than there may be."""
+
+    def reserve(self, call: str, charges: Sequence[Charge], running: Running) -> Verdict | None:
+        verdict = super().reserve(call, self._shared(charges), running)
+        return verdict and replace(verdict, shared=tuple(range(len(charges))))
+
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
+        super().settle(call, self._shared(charges), costs)
+
+    def _shared(self, charges: Sequence[Charge]) -> list[Charge]:
+        return [replace(charge, key=others(charge.group), group="") for charge in charges]
+
+
+def test_what_is_told_of_users_beyond_the_most_is_told_once() -> None:
+    accounts = Crowd()
+    for number in range(20):
+        call = BedrockCall("/", CALL.body, most_output=50, user=f"invented {number}")
+        if number < 2:
+            one, record = held(accounts, budget(300, user=True), call=call, name=str(number))
+            assert one is not None
+            record.input_tokens = 150
+            one.settle()
+        else:
+            message = rejected(accounts, budget(300, user=True), call=call).message
+            assert "the first 100000 share one" in message
+    first, second = accounts.told
+    assert (first.partition(" ")[0], second.partition(" ")[0]) == ("warned", "exceeded")
+    assert first.partition(" ")[2] == second.partition(" ")[2] == accounts.charges[0].key
+
+
 def test_what_open_calls_hold_may_come_back() -> None:
     accounts = Accounts()
     held(accounts, budget(200))
@@ -209,6 +241,6 @@ def test_users_have_accounts_by_their_hash() -> None:
     [charge] = accounts.charges
     assert user_key("ann") in charge.key
     assert "ann" not in charge.key
-    assert charge.group.startswith("number of organisation acme ")
+    assert charge.group.startswith("organisation acme ")
     assert user_key(None) == user_key("") == "none"
     assert user_key("\ud800")

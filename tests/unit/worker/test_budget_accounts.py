@@ -12,8 +12,7 @@ import pytest
 
 from extproc.config import Settings
 from extproc.config.budgets import BudgetSettings
-from extproc.exchange import spending
-from extproc.limits.spending import Balance, Charge, CrowdedError
+from extproc.limits.spending import Balance, Charge
 from extproc.openai.errors import ApiError
 from extproc.worker import budget_accounts
 from extproc.worker.budget_accounts import PAUSE, BudgetAccounts
@@ -167,17 +166,6 @@ def test_without_a_file_nothing_is_counted(choice: str, caplog: pytest.LogCaptur
     accounts.close()
     expected = "budgets cannot be counted in no file: budgets.sqlite is not set"
     assert [each.getMessage() for each in caplog.records] == [expected]
-
-
-def test_a_full_group_is_a_429(accounts: BudgetAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crowded(*_: object) -> None:
-        raise CrowdedError
-
-    monkeypatch.setattr(SpendingFile, "reserve", crowded)
-    with pytest.raises(ApiError) as error:
-        accounts.reserve("1", [ACME], nothing)
-    assert (error.value.status, error.value.code) == (429, "insufficient_quota")
-    assert error.value.message == spending.crowded().message
 
 
 def test_a_text_is_logged_once_for_all_workers(

@@ -136,4 +136,5 @@ def test_users_leave_room_for_what_organisations_owe(
     file = SpendingFile(tmp_path / "spent", "other")
     assert file.balance("acme") == Balance(1, 0)
     assert [file.balance(f"user {number}").spent for number in (4, 5)] == [1, 0]
+    assert file.balance("others of users") == Balance(15)
     file.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from extproc.limits.spending import Balance, Charge, CrowdedError, SpendingStore
+from extproc.limits.spending import Balance, Charge, SpendingStore
 from extproc.worker import spending_file
 from extproc.worker.spending_file import LEASE, SpendingFile
 from extproc.worker.sqlite_file import StoreError
@@ -123,34 +123,6 @@ def test_workers_that_are_killed_have_spent_no_more_than_the_limit_together(tmp_
     assert sum(admitted) == 100
 
 
-def test_a_group_has_so_many_accounts_and_no_more(file: SpendingFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spending_file, "MOST_IN_GROUP", 2)
-    charges = [Charge(f"user {n}", 100, 10, 2**40, group="users") for n in range(3)]
-    for call, charge in enumerate((*charges[:2], charges[0])):
-        assert file.reserve(str(call), [charge]).rejected < 0
-    with pytest.raises(CrowdedError):
-        file.reserve("crowded", [ACME, charges[2]])
-    assert file.balance("acme") == Balance()
-    audited = Charge("user 2", 100, 10, 2**40, enforced=False, group="users")
-    assert file.reserve("4", [ACME, audited]).rejected < 0
-    file.settle("4", [ACME, audited], [7, 7])
-    assert (file.balance("acme"), file.balance("user 2")) == (Balance(7), Balance())
-
-
-def test_costs_are_counted_in_their_own_accounts_where_one_is_left_out(
-    file: SpendingFile, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spending_file, "MOST_IN_GROUP", 1)
-    file.reserve("0", [Charge("first", 100, 10, 2**40, group="users")])
-    crowded = Charge("second", 100, 10, 2**40, enforced=False, group="users")
-    file.reserve("1", [crowded, ACME])
-    file.count({"1": [7, 9]})
-    clock.now += LEASE + 1
-    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
-        other.count({})
-        assert other.balance("acme") == Balance(9, 0)
-
-
 def test_a_copy_that_is_restored_holds_nothing_for_calls_that_have_ended(file: SpendingFile, tmp_path: Path) -> None:
     file.reserve("1", [ACME])
     with contextlib.closing(sqlite3.connect(tmp_path / "spent.sqlite")) as connection:
@@ -167,7 +139,7 @@ def test_the_log_is_copied_into_the_file_by_a_thread(
     file: SpendingFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spending_file, "LONGEST_LOG", 1)
-    file.add({"acme": (7, 2**40)})
+    file.add({"acme": (7, 2**40, "")})
     path, copy, stop = tmp_path / "spent.sqlite", tmp_path / "copy", threading.Event()
     thread = threading.Thread(target=spending_file.keep_log_short, args=(path, stop, 0.01), daemon=True)
     thread.start()
@@ -204,7 +176,7 @@ def test_the_log_is_emptied_where_nobody_ever_pauses(
         assert time.monotonic() < end
         number += 1
         with contextlib.suppress(StoreError):  # while it is emptied
-            file.add({f"{number}": (7, 2**40)})
+            file.add({f"{number}": (7, 2**40, "")})
         sizes.append(log.stat().st_size)
     stop.set()
     thread.join(60)
@@ -213,7 +185,7 @@ def test_the_log_is_emptied_where_nobody_ever_pauses(
 def test_a_file_that_is_opened_again_keeps_its_log(file: SpendingFile, tmp_path: Path) -> None:
     """POSIX locks are a process's: whoever closes a handle of the file ends those of SQLite."""
     path = tmp_path / "spent.sqlite"
-    file.add({"acme": (7, 2**40)})
+    file.add({"acme": (7, 2**40, "")})
     with contextlib.closing(sqlite3.connect(path)) as query:
         query.execute("select * from accounts").fetchall()
         file.open()
@@ -235,8 +207,8 @@ def test_the_first_of_all_workers_is_told_so(file: SpendingFile, tmp_path: Path)
 
 
 def test_what_was_not_held_is_added(file: SpendingFile) -> None:
-    file.add({"acme": (5, 2**40)})
-    file.add({"acme": (6, 2**40)})
+    file.add({"acme": (5, 2**40, "")})
+    file.add({"acme": (6, 2**40, "")})
     assert file.balance("acme") == Balance(11)
 
 
