@@ -33,7 +33,7 @@ from extproc.envoy_config.cors import cors_filter
 from extproc.envoy_config.global_rate_limit import ask_filter, is_asked, report_filter
 from extproc.envoy_config.jwt import jwt_filter
 from extproc.envoy_config.messages import packed, seconds
-from extproc.envoy_config.rate_limit import limit_filter
+from extproc.envoy_config.rate_limit import limit_filters
 from extproc.shared_names import AI_USAGE_NAMESPACE, JWT_NAMESPACE, METADATA_NAMESPACE
 
 EXT_PROC = "oai-extproc"
@@ -58,7 +58,7 @@ def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
     """
     filters = [cors_filter()] if plan.settings.cors.origins else []
     if plan.settings.limits.address_requests_per_second is not None:
-        filters.append(limit_filter())
+        filters += limit_filters()
     if plan.settings.jwt:
         filters.append(jwt_filter(plan))
     if not is_asked(plan):

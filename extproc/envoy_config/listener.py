@@ -4,6 +4,7 @@
 |---------------------|----------------------------------------------------------------------------------|
 | `/healthz`          | Envoy: 200 once a worker is healthy, 503 before that and while draining          |
 | `/oai/v1`, below it | the ext_proc worker; with `cors.origins`, Envoy for a browser's preflight         |
+| the same            | Envoy: a 429 beyond `limits.address_requests_per_second`, without the worker     |
 | `/model`, below it  | Bedrock, for a request that a worker has signed; Envoy's 404 for any other       |
 | anything else       | Envoy: a 404 in OpenAI's shape                                                   |
 
@@ -15,7 +16,7 @@ missing, off, or fails in any way, the second route is never found, and Envoy re
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 
-Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153, D175, D215.
+Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153, D175, D215, D290.
 """
 
 from collections.abc import Iterable, Iterator
@@ -68,7 +69,7 @@ from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.global_rate_limit import ASK, REPORT, is_asked
 from extproc.envoy_config.ledger import ledger_loggers
 from extproc.envoy_config.messages import address_message, packed, seconds
-from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
+from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, REROUTE, limit_of_route, over_limit_route, reroute
 from extproc.envoy_config.replies import ELSEWHERE, local_replies
 from extproc.envoy_config.usage_metrics import is_counted, usage_loggers
 from extproc.shared_names import API_PATH, METADATA_NAMESPACE, SIGNED
@@ -229,8 +230,18 @@ def _health() -> Route:
 
 def api_routes(plan: EnvoyPlan) -> list[Route]:
     """Return the routes that carry the API, first the one that wins."""
-    origins = plan.settings.cors.origins
-    return [*([preflight_route(origins)] if origins else []), *bedrock_routes(plan), api_route(plan)]
+    origins, limit = plan.settings.cors.origins, plan.settings.limits.address_requests_per_second
+    before = [preflight_route(origins)] if origins else []
+    if limit is not None:
+        before.append(_over_limit())
+    return [*before, *bedrock_routes(plan), api_route(plan)]
+
+
+def _over_limit() -> Route:
+    """Return the route of requests beyond the limit by address, which no worker sees on their way out either."""
+    route = over_limit_route()
+    route.typed_per_filter_config = {EXT_PROC: packed(ExtProcPerRoute(disabled=True))}
+    return route
 
 
 def api_route(plan: EnvoyPlan) -> Route:
@@ -297,6 +308,7 @@ def _turned_on(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
     per_second = plan.settings.limits.address_requests_per_second
     if per_second is not None:
         yield ADDRESS_LIMIT, limit_of_route(per_second)
+        yield REROUTE, reroute()
     if is_asked(plan):
         yield REPORT, RateLimitPerRoute()
         yield ASK, RateLimitPerRoute()

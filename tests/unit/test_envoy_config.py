@@ -550,8 +550,9 @@ def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
         fragment("filter", settings)
         == one(document(settings)["static_resources"]["listeners"][0], "http_filters")[1:-1]
     )
-    assert [each["name"] for each in fragment("filter", settings)] == ["oai-address-limit", "oai-extproc"]
-    _, route = fragment("route", settings)
+    names = ["oai-address-limit", "oai-address-limit-route", "oai-extproc"]
+    assert [each["name"] for each in fragment("filter", settings)] == names
+    *_, route = fragment("route", settings)
     limit = route["typed_per_filter_config"]["oai-address-limit"]["config"]
     assert [each["token_bucket"]["tokens_per_fill"] for each in limit["descriptors"]] == [7]
     assert [each["token_bucket"]["max_tokens"] for each in limit["descriptors"]] == [35]
@@ -567,7 +568,19 @@ def test_only_with_the_key_is_there_cors(document: Edit) -> None:
     assert [each["name"] for each in fragment("filter", CORS)] == ["oai-cors", "oai-extproc"]
     assert fragment("filter", CORS) == filters[1:-1]
     both = fragment("filter", CORS + "\nlimits: {address_requests_per_second: 7}")
-    assert [each["name"] for each in both] == ["oai-cors", "oai-address-limit", "oai-extproc"], "a 429 has it, too"
+    names = ["oai-cors", "oai-address-limit", "oai-address-limit-route", "oai-extproc"]
+    assert [each["name"] for each in both] == names, "a 429 has it, too"
+
+
+def test_the_route_beyond_the_limit_by_address_leads_nowhere_and_stands_before_the_apis() -> None:
+    limited = fragment("route", f"{CORS}\nlimits: {{address_requests_per_second: 7}}")
+    assert [each["name"] for each in limited] == ["preflight", "over-limit", "bedrock", "api"]
+    over = limited[1]
+    assert "route" not in over
+    assert "redirect" not in over
+    assert over["direct_response"]["status"] == 429
+    [[name, switch]] = over["typed_per_filter_config"].items()
+    assert (name, switch["disabled"]) == ("oai-extproc", True)
 
 
 def test_a_preflight_has_a_route_without_a_worker_before_the_others(document: Edit) -> None:

@@ -3,6 +3,7 @@
 import collections
 import http.client
 import importlib
+import json
 import re
 import socket
 import subprocess
@@ -22,7 +23,10 @@ from extproc.envoy_config.rate_limit import ADDRESSES
 from extproc.net import Address
 from tests.logs import WATCH
 
-MODELS = "/oai/v1/models"
+MODELS, CHAT = "/oai/v1/models", "/oai/v1/chat/completions"
+QUESTION = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello!"}]}).encode()
+STARTED = "cluster.processor.upstream_rq_total"
+MARK = "x-oai-over-address-limit"
 PER_SECOND, BURST = 2, 10
 BYTES = 64 << 20
 """More memory than this is too much for the addresses that Envoy remembers."""
@@ -63,6 +67,40 @@ def test_a_flood_of_wrong_tokens_is_stopped_and_others_are_served(
     assert stopped.headers["retry-after"] == "1"
     assert send_from(client, OTHER).status == 200
     eventually(lambda: send_from(client, "127.0.0.3").status == 200)
+
+
+async def test_requests_beyond_the_limit_cost_no_worker(limited: Any, client_of: Any, counter: Any) -> None:
+    client, address = client_of(limited), "127.0.0.5"
+    before = await counter(limited, STARTED)
+    counts = collections.Counter(send_from(client, address, token=None).status for _ in range(5 * BURST))
+    with closing(from_address(client, address)) as connection:
+        for number in range(10 * BURST):
+            method, path, body = (("GET", MODELS, None), ("POST", CHAT, b"{}"))[number % 2]
+            headers = [("authorization", f"Bearer qc_{number:043}")]
+            response = client.exchange(method, path, body, headers=headers, token=None, connection=connection)
+            counts[response.status] += 1
+            assert response.headers["x-request-id"]
+    assert counts.keys() == {401, 429}
+    assert await counter(limited, STARTED) - before == counts[401]
+
+
+async def test_who_sends_the_mark_gets_a_429_and_nothing_else(
+    limited: Any, client_of: Any, counter: Any, local_of: Any
+) -> None:
+    client, local = client_of(limited), local_of(limited.local_url)
+    local.forget()
+    before = await counter(limited, STARTED)
+    for value in ("1", "0", ""):
+        response = client.exchange("POST", CHAT, QUESTION, headers=[(MARK, value)])
+        assert response.status == 429
+        assert response.error["code"] == "rate_limit_exceeded"
+    assert client.exchange("POST", "/model/x/converse", b"{}", headers=[(MARK, "1")]).status == 404
+    assert await counter(limited, STARTED) == before
+    assert local.calls() == []
+
+
+def test_a_call_within_the_limit_is_made(limited: Any, client_of: Any) -> None:
+    assert client_of(limited).exchange("POST", CHAT, QUESTION).status == 200
 
 
 def test_only_the_api_has_the_limit(limited: Any, client_of: Any) -> None:

@@ -221,3 +221,19 @@ def test_a_stream_whose_worker_is_killed_is_charged(gateway: Any, openai: OpenAI
     assert counted["output_tokens"] > 0
     assert told(2) == [QUESTION, report(counted["input_tokens"] + counted["output_tokens"])]
     gateway.wait_for("was ended by SIGKILL", since)
+
+
+def test_what_is_beyond_the_limit_by_address_is_no_question(running: RateLimitService, start_gateway: Any) -> None:
+    limits = {"by": "envoy", "service": f"127.0.0.1:{running.port}"}
+    gateway = start_gateway({"rate_limits": limits, "limits": {"address_requests_per_second": 1}})
+    running.forget()
+    client = OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0)
+    served, rejected = 0, 0
+    while rejected < 5:
+        try:
+            ask(client)
+            served += 1
+        except RateLimitError:
+            rejected += 1
+    assert served
+    assert running.calls.count(QUESTION) == served
