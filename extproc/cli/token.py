@@ -170,8 +170,8 @@ def revoke(name: str, path: Path) -> None:
 def rotate(name: str, path: Path, overlap: datetime.timedelta, expires: datetime.datetime | None) -> None:
     """Make a new key for the token NAME, and let the old one end.
 
-    The new key has the name and all that the old one may do. The old one is NAME-until-DATE from now on, by which logs
-    tell who still calls with it. Standard output has the new token only.
+    The new key has the name and all that the old one may do, and goes on with what is spent of its budgets. The old one
+    is NAME-until-DATE from now on, by which logs tell who still calls with it. Standard output has the new token only.
     """
     _warn_of_past(expires)
     with changing(path) as store:

@@ -8,22 +8,19 @@ from collections.abc import Sequence
 from extproc import config
 from extproc.config import budgets as keys
 from extproc.limits.spending import Budget
+from extproc.tenancy.token_accounts import account_of
 
 
 def budgets_of(
     defaults: keys.BudgetSettings, token: config.Token, name: str, organisation: config.Organisation
 ) -> tuple[Budget, ...]:
-    """Return the budgets of a token's request for the organisation `name`.
-
-    As with rates, the signed tokens of a subject count as one in each organisation.
-    """
+    """Return the budgets of a token's request for the organisation `name`."""
     own = defaults.organisation if organisation.budgets is None else organisation.budgets
     each = defaults.user if organisation.user_budgets is None else organisation.user_budgets
     of_token = defaults.token if token.budgets is None else token.budgets
-    key = f"token {token.sha256}" if token.sha256 else f"signed {name} {token.name}"
     found = _budgets(f"organisation {name}", f"the organisation `{name}`", own)
     if of_token:
-        found += _budgets(key, f"the API key `{token.name}`", of_token)
+        found += _budgets(account_of(token, name), f"the API key `{token.name}`", of_token)
     if each:
         found += _budgets(f"user {name}", f"this user of `{name}`", each, user=True)
     return tuple(found)

@@ -5,6 +5,7 @@ from typing import Final
 from extproc.config import Organisation, Token
 from extproc.config.rate_limits import RateLimits, RateLimitSettings
 from extproc.limits.counters import Scope
+from extproc.tenancy.token_accounts import account_of
 
 NONE: Final = RateLimits()
 
@@ -15,15 +16,10 @@ def any_default(settings: RateLimitSettings) -> bool:
 
 
 def scopes_of(defaults: RateLimitSettings, token: Token, name: str, organisation: Organisation) -> tuple[Scope, ...]:
-    """Return the scopes of a token's request for the organisation `name`: none, one or two.
-
-    The signed tokens of a subject, which have no hash, count as one in each organisation: another's issuer may have a
-    subject of that name.
-    """
-    key = f"token {token.sha256}" if token.sha256 else f"signed {name} {token.name}"
+    """Return the scopes of a token's request for the organisation `name`: none, one or two."""
     scopes = (
         _scope(f"organisation {name}", name, organisation.limits, defaults.organisation),
-        _scope(key, token.name, token.limits, defaults.token),
+        _scope(account_of(token, name), token.name, token.limits, defaults.token),
     )
     return tuple([scope for scope in scopes if scope.requests or scope.tokens or scope.streams])
 

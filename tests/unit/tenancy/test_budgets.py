@@ -17,7 +17,7 @@ def keys(defaults: BudgetSettings, token: Token, organisation: Organisation) -> 
 def test_defaults_are_for_those_without_own_budgets() -> None:
     assert keys(DEFAULTS, Token("ci", SHA256), Organisation()) == [
         "organisation acme tokens day UTC",
-        f"token {SHA256} tokens day UTC",
+        "token acme ci tokens day UTC",
         "user acme tokens day UTC",
     ]
     assert keys(DEFAULTS, Token("ci", SHA256, budgets=()), Organisation(budgets=MONTH, user_budgets=())) == [

@@ -25,7 +25,7 @@ def test_own_limits_come_before_defaults_key_by_key() -> None:
     assert any_default(defaults)
     assert scopes(defaults, RateLimits(None, "unlimited", 5), RateLimits("unlimited")) == (
         Scope("organisation acme", "acme", 10, 0, 5),
-        Scope(f"token {SHA256}", "ci", 0, 2, 3),
+        Scope("token acme ci", "ci", 0, 2, 3),
     )
 
 
@@ -43,4 +43,4 @@ def test_signed_tokens_of_two_organisations_share_nothing() -> None:
 
 
 def test_a_token_alone_has_one_scope() -> None:
-    assert scopes(RateLimitSettings(), None, RateLimits(4)) == (Scope(f"token {SHA256}", "ci", 4),)
+    assert scopes(RateLimitSettings(), None, RateLimits(4)) == (Scope("token acme ci", "ci", 4),)
