@@ -124,10 +124,8 @@ def _charges(
     charges = []
     for budget in budgets:
         window = _CALENDAR.window(budget.per, budget.timezone, now)
-        key, group = budget.key, ""
-        if budget.user:
-            group = f"{key} {window.start}"
-            key = f"{key} {user_key(calls[0].user)}"
+        key = f"{budget.key} {user_key(calls[0].user)}" if budget.user else budget.key
+        group = f"{budget.group} {window.start}" if budget.group else ""
         amount, counted = tokens + output, tokens + begun
         if budget.usd:
             amount, counted = meter.price(tokens, output), meter.price(tokens, begun)
@@ -169,7 +167,7 @@ def _percent(balance: Balance, charge: Charge) -> int:
 
 def _name(budgets: Sequence[Budget], place: int, verdict: Verdict) -> str:
     name = f"{_ADJECTIVES[budgets[place].per]} budget of {budgets[place].owner}"
-    return f"{name} (all users beyond the first {MOST_IN_GROUP} share one)" if place in verdict.shared else name
+    return f"{name} (all beyond the first {MOST_IN_GROUP} share one)" if place in verdict.shared else name
 
 
 def _rejected(budgets: Sequence[Budget], charge: Charge, verdict: Verdict, now: float) -> ApiError:

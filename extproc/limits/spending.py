@@ -19,13 +19,14 @@ MOST: Final = 2**53
 """Largest amount: Lua and JSON have no larger whole numbers."""
 
 MOST_IN_GROUP: Final = 100_000
-"""Most accounts of a group in one window: callers choose the names of users. All others share one account more."""
+"""Most accounts of a group in one window: callers choose how many there are. All others share one account more."""
 
 
 class Budget(Value, frozen=True):
     """A budget of an organisation, a token or a user: whole micro-USD (`usd`), or tokens.
 
     `owner` is what callers and the log call its owner. `user` is whether each user of the organisation has one.
+    `group` names those of whom callers choose how many there are: users, and subjects of signed tokens.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Budget(Value, frozen=True):
     warn_at: int
     enforced: bool
     user: bool = False
+    group: str = ""
 
 
 Running = Callable[[], Sequence[int]]
@@ -71,7 +73,7 @@ class Verdict(Value, frozen=True):
     """The decision about a call, and the balances before it. `rejected` is the position of a charge, -1 for none.
 
     `exhausted` tells a budget that does not have the amount from one that only open calls hold. `shared` are the
-    positions of charges to the account that users beyond `MOST_IN_GROUP` share.
+    positions of charges to the account that those beyond `MOST_IN_GROUP` share.
     """
 
     balances: tuple[Balance, ...]

@@ -20,16 +20,19 @@ def budgets_of(
     of_token = defaults.token if token.budgets is None else token.budgets
     found = _budgets(f"organisation {name}", f"the organisation `{name}`", own)
     if of_token:
-        found += _budgets(account_of(token, name), f"the API key `{token.name}`", of_token)
+        subjects = "" if token.sha256 else f"signed {name}"
+        found += _budgets(account_of(token, name), f"the API key `{token.name}`", of_token, group=subjects)
     if each:
-        found += _budgets(f"user {name}", f"this user of `{name}`", each, user=True)
+        found += _budgets(f"user {name}", f"this user of `{name}`", each, user=True, group=f"user {name}")
     return tuple(found)
 
 
-def _budgets(key: str, owner: str, budgets: Sequence[keys.Budget], user: bool = False) -> list[Budget]:
+def _budgets(
+    key: str, owner: str, budgets: Sequence[keys.Budget], *, user: bool = False, group: str = ""
+) -> list[Budget]:
     return [
         Budget(
-            f"{key} {'tokens' if each.usd is None else 'usd'} {each.per} {each.timezone}",
+            f"{key} {_kind(each)}",
             owner,
             each.usd is not None,
             keys.limit_of(each),
@@ -38,6 +41,11 @@ def _budgets(key: str, owner: str, budgets: Sequence[keys.Budget], user: bool = 
             each.warn_at,
             each.mode == "enforce",
             user,
+            f"{group} {_kind(each)}" if group else "",
         )
         for each in budgets
     ]
+
+
+def _kind(budget: keys.Budget) -> str:
+    return f"{'tokens' if budget.usd is None else 'usd'} {budget.per} {budget.timezone}"

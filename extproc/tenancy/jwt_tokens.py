@@ -45,6 +45,7 @@ _JWT: Final = re.compile(r"Bearer ey[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-
 
 _MACHINE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_DIGEST: Final = re.compile(r"#[0-9a-f]{16}\Z")
 _SCOPES: Final = frozenset(get_args(get_args(Scope)[0]))
 
 _ALGORITHMS: Final = frozenset([f"{kind}{size}" for kind in ("RS", "PS", "ES") for size in (256, 384, 512)] + ["EdDSA"])
@@ -172,9 +173,12 @@ def _scopes(claim: Claim | None) -> tuple[Scope, ...]:
 
 
 def _name(subject: str) -> str:
-    """Return the name for logs: `jwt:` and the subject. A digest tells one that is long or unprintable from others."""
+    """Return the name: `jwt:` and the subject; no two subjects have one, since limits and logs know them by it.
+
+    A digest tells one that is long or unprintable from others, and so one that looks as if it had a digest.
+    """
     plain = _UNPRINTABLE.sub("?", subject[:MAX_NAME])
-    if plain == subject and len(subject) <= MAX_NAME - len(NAME_PREFIX):
+    if plain == subject and len(subject) <= MAX_NAME - len(NAME_PREFIX) and not _DIGEST.search(subject):
         return NAME_PREFIX + subject
     digest = sha256(subject.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{NAME_PREFIX}{plain[: MAX_NAME - len(NAME_PREFIX) - len(digest) - 1]}#{digest}"

@@ -39,7 +39,8 @@ class Accounts:
 
 
 def budget(limit: int, usd: bool = False, enforced: bool = True, user: bool = False) -> Budget:
-    return Budget("organisation acme", "the organisation `acme`", usd, limit, "month", "UTC", 80, enforced, user)
+    group = "users of acme" if user else ""
+    return Budget("organisation acme", "the organisation `acme`", usd, limit, "month", "UTC", 80, enforced, user, group)
 
 
 def held(
@@ -241,6 +242,6 @@ def test_users_have_accounts_by_their_hash() -> None:
     [charge] = accounts.charges
     assert user_key("ann") in charge.key
     assert "ann" not in charge.key
-    assert charge.group.startswith("organisation acme ")
+    assert charge.group.startswith("users of acme ")
     assert user_key(None) == user_key("") == "none"
     assert user_key("\ud800")

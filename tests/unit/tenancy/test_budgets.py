@@ -36,3 +36,10 @@ def test_signed_tokens_of_two_organisations_share_nothing() -> None:
     """Two issuers, of an organisation each, may have subjects of one name."""
     only = BudgetSettings(token=DAY)
     assert keys(only, Token("jwt:a", ""), Organisation()) == ["signed acme jwt:a tokens day UTC"]
+
+
+def test_those_of_whom_callers_choose_how_many_there_are_have_a_group() -> None:
+    """Whoever mints signed tokens makes up subjects as others make up users."""
+    for token, group in ((Token("jwt:a", ""), "signed acme tokens day UTC"), (Token("ci", SHA256), "")):
+        _, of_token, of_user = budgets_of(DEFAULTS, token, "acme", Organisation())
+        assert (of_token.group, of_user.group) == (group, "user acme tokens day UTC")

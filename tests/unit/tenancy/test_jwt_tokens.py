@@ -240,6 +240,12 @@ def test_a_subject_that_is_cut_is_told_from_others() -> None:
     assert caller(sub=None).token == "jwt:"
 
 
+@pytest.mark.parametrize("subject", ["müller@example.com", "x" * 200])
+def test_a_subject_that_looks_like_anothers_name_has_its_own(subject: str) -> None:
+    name = caller(sub=subject).token
+    assert caller(sub=name.removeprefix("jwt:")).token != name
+
+
 def test_with_a_table_the_organisation_is_looked_up_and_no_token() -> None:
     store = TableStore(lambda key: None)
     directory = Directory(Settings(jwt=(ISSUER,)), store)
