@@ -18,11 +18,16 @@ from typing import Final
 
 from extproc.bedrock.catalogue import profile_id
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
-from extproc.bedrock.price_table import ROWS
+from extproc.bedrock.price_table import ROWS, Row
 from extproc.value import Value
 
 PER_DOLLAR: Final = 10**6
 """Units of a price that make a dollar per million tokens."""
+
+
+WRITE: Final = 1.25
+WRITE_HOUR: Final = 2.0
+"""What input that is written to a cache costs on Claude, the dearest there is, in multiples of plain input."""
 
 
 class Prices(Value, frozen=True):
@@ -56,10 +61,22 @@ def prices(
     cache_write: float | None = None,
     cache_write_hour: float | None = None,
 ) -> Prices:
-    """Return the prices of dollars per million tokens; what has none of its own costs what is nearest to it."""
-    write = prompt if cache_write is None else cache_write
-    dollars = (prompt, completion, prompt if cached is None else cached, write)
-    return Prices(*map(_units, (*dollars, write if cache_write_hour is None else cache_write_hour)))
+    """Return the prices of dollars per million tokens.
+
+    What has none of its own costs what AWS asks for it at most: cached input as much as other input, and what is
+    written to a cache `WRITE` and `WRITE_HOUR` times as much.
+    """
+    write = WRITE * prompt if cache_write is None else cache_write
+    hour = max(WRITE_HOUR * prompt, write) if cache_write_hour is None else cache_write_hour
+    return Prices(*map(_units, (prompt, completion, prompt if cached is None else cached, write, hour)))
+
+
+def prices_of_row(row: Row) -> Prices:
+    """Return the prices of a row of the table. A model for which AWS lists no price of writing costs its input."""
+    prompt, completion, cached, write, hour = row
+    if write is None:
+        write = hour = prompt
+    return prices(prompt, completion, cached, write, hour)
 
 
 def _units(dollars: float) -> int:
@@ -84,7 +101,7 @@ class PriceList:
             if any(fits.match(name) for name in names):
                 return own
         row = next((ROWS[name] for name in names if name in ROWS), None)
-        return None if row is None else prices(*row)
+        return None if row is None else prices_of_row(row)
 
 
 LIST_PRICES: Final = PriceList({})

@@ -21,9 +21,9 @@ class ModelPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cached: Dollars | None = None
     """Input that is read from a cache; the default is `input`."""
     cache_write: Dollars | None = None
-    """Input that is written to a cache for five minutes; the default is `input`."""
+    """Input that is written to a cache for five minutes; the default is 1.25 times `input`, as on Claude."""
     cache_write_1h: Dollars | None = None
-    """Input that is written to a cache for an hour; the default is `cache_write`."""
+    """Input that is written to a cache for an hour; the default is the double of `input`, or `cache_write` if more."""
 
 
 def price_list(own: Mapping[str, ModelPrices]) -> PriceList:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extproc import config
 from extproc.bedrock.price_table import ROWS
-from extproc.bedrock.prices import LIST_PRICES, PriceList, Prices, prices
+from extproc.bedrock.prices import LIST_PRICES, PriceList, Prices, prices, prices_of_row
 from extproc.config.prices import price_list
 
 SONNET = "anthropic.claude-sonnet-4-6"
@@ -32,17 +32,18 @@ def test_the_tier_priority_costs_three_quarters_more() -> None:
 @pytest.mark.parametrize(
     ("row", "whole"),
     [
-        ((2, 4), Prices(2_000_000, 4_000_000, 2_000_000, 2_000_000, 2_000_000)),
-        ((2, 4, 0.5, 3), Prices(2_000_000, 4_000_000, 500_000, 3_000_000, 3_000_000)),
+        ((2, 4), Prices(2_000_000, 4_000_000, 2_000_000, 2_500_000, 4_000_000)),
+        ((2, 4, 0.5, 3), Prices(2_000_000, 4_000_000, 500_000, 3_000_000, 4_000_000)),
+        ((2, 4, 0.5, 5), Prices(2_000_000, 4_000_000, 500_000, 5_000_000, 5_000_000)),
     ],
 )
-def test_what_has_no_price_costs_what_is_nearest(row: tuple[float, ...], whole: Prices) -> None:
+def test_what_has_no_price_costs_what_aws_asks_for_it_at_most(row: tuple[float, ...], whole: Prices) -> None:
     assert prices(*row) == whole
 
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS, st.sampled_from(sorted(ROWS)))
 def test_a_cost_is_exact_and_rounded_up(plain: int, completion: int, cached: int, written: int, name: str) -> None:
-    each = prices(*ROWS[name])
+    each = prices_of_row(ROWS[name])
     exact = sum(
         count * Fraction(price, 10**6)
         for count, price in (
@@ -54,6 +55,21 @@ def test_a_cost_is_exact_and_rounded_up(plain: int, completion: int, cached: int
     )
     cost = each.cost(plain + cached + written, completion, cached, written, 0)
     assert exact <= cost < exact + 1
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_what_is_written_to_a_cache_is_never_cheaper_than_other_input(name: str) -> None:
+    each = LIST_PRICES.of(name, None)
+    assert each is not None
+    assert each.cache_write_hour >= each.cache_write >= each.input
+    if "anthropic" in name and ROWS[name][3] is not None:
+        assert each.cache_write_hour >= 2 * each.input
+
+
+def test_a_model_without_a_listed_price_of_writing_costs_its_input() -> None:
+    each = LIST_PRICES.of("amazon.nova-pro-v1:0", None)
+    assert each is not None
+    assert each.cache_write == each.cache_write_hour == each.input
 
 
 def test_the_first_pattern_of_the_operators_that_matches_counts() -> None:
