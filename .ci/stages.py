@@ -278,9 +278,15 @@ def show_failures(results):
         print(f"===== the end of {name}, which failed", *lines[-LAST_LINES:], sep="\n", flush=True)
 
 
+def prepare_environment():
+    """Have programs write without colours, and Python keep what it compiles: stages start it a thousand times."""
+    os.environ.update(NO_COLOR="1", TERM="dumb", PY_COLORS="0")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def main():
     """Run the stages that the arguments name, or all; exit with 1 if one fails."""
-    os.environ.update(NO_COLOR="1", TERM="dumb", PY_COLORS="0")
+    prepare_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if unknown := {*sys.argv[1:]} - {*STAGES, "clusters"}:
         sys.exit(f"ci: no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}, and clusters")

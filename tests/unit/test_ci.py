@@ -141,6 +141,15 @@ def test_the_seconds_of_a_stage_and_those_of_its_processor_are_printed(ci: Any):
     assert re.fullmatch(r"unit +FAILED +\d+ s +\d+ s of a processor", result)
 
 
+def test_python_keeps_what_it_compiles_whatever_the_machine_says(ci: Any, monkeypatch: Any):
+    for name in ("NO_COLOR", "TERM", "PY_COLORS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    ci.prepare_environment()
+    ci.STAGES = {"unit": ("python3 -c 'import sys; sys.exit(sys.dont_write_bytecode)'", (), None)}
+    assert names(ci.run(["unit"], time.monotonic()), "passed") == ["unit"]
+
+
 def selections(command: str) -> Iterator[tuple[list[str], list[str]]]:
     """List what each pytest of a stage is given, and what it leaves out: folders and files."""
     printed = subprocess.run(
