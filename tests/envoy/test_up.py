@@ -1,6 +1,5 @@
 """`oai-extproc up` as its operator has it: it starts, survives crashes, finishes what is in flight, leaves nothing."""
 
-import asyncio
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from openai import APIStatusError, InternalServerError, OpenAI
 
 from tests.conftest import CONFIG
+from tests.envoy.gateway.servers import Front
 from tests.envoy.held_stream import HeldStream
 from tests.inherited import default_signals
 
@@ -372,7 +373,7 @@ def works(gateway: Any) -> None:
 def test_an_endpoint_behind_tls(start_gateway: Any, bedrock: str, tmp_path: Path) -> None:
     """SNI, the name in the certificate, and AWS_CA_BUNDLE, for Envoy and for the worker."""
     certificate, key = certified(tmp_path)
-    with Terminator(bedrock, certificate, key) as port:
+    with behind_tls(bedrock, certificate, key) as port:
         url = f"https://localhost:{port}"
         settings = {**KEYS, "AWS_ENDPOINT_URL": url, "AWS_CA_BUNDLE": str(certificate)}
         gateway = start_gateway(env=settings, args=["--upstream", "aws"])
@@ -381,7 +382,7 @@ def test_an_endpoint_behind_tls(start_gateway: Any, bedrock: str, tmp_path: Path
 
 def test_a_certificate_of_somebody_else(start_gateway: Any, bedrock: str, tmp_path: Path) -> None:
     certificate, key = certified(tmp_path)
-    with Terminator(bedrock, certificate, key) as port:
+    with behind_tls(bedrock, certificate, key) as port:
         settings = {**KEYS, "AWS_ENDPOINT_URL": f"https://localhost:{port}"}
         gateway = start_gateway(env=settings, args=["--upstream", "aws"])
         with pytest.raises(InternalServerError) as failed:
@@ -401,33 +402,13 @@ def certified(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-class Terminator:
-    """TLS in front of a plain address, in a thread."""
-
-    def __init__(self, target: str, certificate: Path, key: Path) -> None:
-        self._target = target.removeprefix("http://").split(":")
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(certificate, key)
-
-    def __enter__(self) -> int:
-        self._loop = asyncio.new_event_loop()
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context))
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        port: int = server.sockets[0].getsockname()[1]
-        return port
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    async def _serve(self, reader: Any, writer: Any) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection(*self._target)
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
-
-
-async def _pump(reader: Any, writer: Any) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
+@contextmanager
+def behind_tls(url: str, certificate: Path, key: Path) -> Iterator[int]:
+    """Run TLS in front of a plain address; yields the port."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    front = Front(context, int(url.rpartition(":")[2]))
+    try:
+        yield front.port
+    finally:
+        front.close()
