@@ -12,6 +12,8 @@ Invariant: however the bytes of a stream are cut, the events are the same.
 Source: API_runtime_ConverseStream.html under https://docs.aws.amazon.com/bedrock/latest/APIReference/
 """
 
+from typing import Final
+
 from extproc.bedrock import errors
 from extproc.bedrock.converse_response import (
     CitationsContentBlock,
@@ -41,7 +43,7 @@ from extproc.bedrock.errors import BedrockError
 from extproc.bedrock.eventstream import Decoder, EventStreamError, Message
 from extproc.value import Value
 
-MAX_DOCUMENT = 64 * 1024
+MAX_DOCUMENT: Final = 64 * 1024
 """Longest JSON document in place of a stream, in bytes."""
 
 
@@ -127,11 +129,12 @@ _BRACE = ord("{")
 
 def _event(message: Message) -> Event | None:
     """Return the event in a message, None for an unknown type; raises `ConverseResponseError`."""
-    kind = message.headers.get(":message-type")
+    headers = message.headers
+    kind = headers.get(":message-type")
     if kind == "event":
-        return decode_event(str(message.headers.get(":event-type", "")), message.payload)
+        return decode_event(str(headers.get(":event-type", "")), message.payload)
     if kind in ("exception", "error"):
-        return StreamException(errors.from_frame(message.headers, message.payload))
+        return StreamException(errors.from_frame(headers, message.payload))
     raise ConverseResponseError(f"a message of the type {kind!r}")
 
 

@@ -19,18 +19,21 @@ from collections.abc import Mapping
 from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
+from typing import Final
 from zlib import crc32
 
 from extproc.value import Value
 
-MAX_HEADERS = 128 * 1024
-MAX_PAYLOAD = 8 * 1024 * 1024
+MAX_HEADERS: Final = 128 * 1024
+MAX_PAYLOAD: Final = 8 * 1024 * 1024
 """Longest payload of a message, in bytes: as much as a whole response may have (botocore's limit is 24 MiB)."""
-_CACHED_HEADERS = 1024
+_CACHED_HEADERS: Final = 1024
 """Longest block of headers that is cached, in bytes: Bedrock's have 90, the same for every event of a type."""
 
-_PRELUDE = Struct(">III")
-_CRC = Struct(">I")
+_PRELUDE: Final = 12
+"""Bytes before the headers."""
+_CRC: Final = 4
+"""Bytes of a checksum."""
 _LENGTH = Struct(">H")
 _NUMBERS = {2: Struct(">b"), 3: Struct(">h"), 4: Struct(">i"), 5: Struct(">q"), 8: Struct(">q")}
 _TRUE, _FALSE, _BYTES, _STRING, _UUID = 0, 1, 6, 7, 9
@@ -55,7 +58,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._needed = _PRELUDE.size
+        self._needed = _PRELUDE
         self._failure: str | None = None
 
     @property
@@ -101,32 +104,37 @@ class Decoder:
             if not messages:
                 raise
         else:
-            self._buffer += data[start:]
+            if start < len(data):
+                self._buffer += data[start:]
         return messages
 
 
 def _lengths(data: bytes, start: int) -> tuple[int, int]:
     """Return the total length of the message at `start` and of its headers; of the prelude until that is complete."""
-    if len(data) - start < _PRELUDE.size:
-        return _PRELUDE.size, 0
-    total, headers, checksum = _PRELUDE.unpack_from(data, start)
-    if crc32(data[start : start + 8]) != checksum:
+    if len(data) - start < _PRELUDE:
+        return _PRELUDE, 0
+    if crc32(data[start : start + 8]) != _u32(data, start + 8):
         raise EventStreamError("the checksum of a prelude does not match")
-    payload = total - headers - _PRELUDE.size - _CRC.size
+    total, headers = _u32(data, start), _u32(data, start + 4)
+    payload = total - headers - _PRELUDE - _CRC
     if headers > MAX_HEADERS or not 0 <= payload <= MAX_PAYLOAD:
         raise EventStreamError(f"impossible lengths: message {total}, headers {headers}")
-    return int(total), int(headers)
+    return total, headers
+
+
+def _u32(data: bytes, at: int) -> int:
+    """Return the number at `at`; compiled, this takes a fifth of what a `Struct` does."""
+    return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
 
 
 def _message(data: bytes, start: int, end: int, length: int) -> Message:
     """Decode the message between `start` and `end`, whose prelude has been checked, with headers of `length`."""
-    (checksum,) = _CRC.unpack_from(data, end - _CRC.size)
-    if crc32(memoryview(data)[start : end - _CRC.size]) != checksum:
+    headers_end = start + _PRELUDE + length
+    head, payload = data[start:headers_end], data[headers_end : end - _CRC]
+    if crc32(payload, crc32(head)) != _u32(data, end - _CRC):
         raise EventStreamError("the checksum of a message does not match")
-    headers_end = start + _PRELUDE.size + length
-    block = data[start + _PRELUDE.size : headers_end]
-    headers = _known_headers(block) if length <= _CACHED_HEADERS else _headers(block)
-    return Message(headers, data[headers_end : end - _CRC.size])
+    block = head[_PRELUDE:]
+    return Message(_known_headers(block) if length <= _CACHED_HEADERS else _headers(block), payload)
 
 
 def _headers(block: bytes) -> Mapping[str, HeaderValue]:

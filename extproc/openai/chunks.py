@@ -7,7 +7,7 @@ Source: `CreateChatCompletionStreamResponse` in OpenAI's API description, and `t
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +15,9 @@ from extproc.openai import sse
 from extproc.openai.completion import Usage, custom_call, tool_call
 from extproc.openai.errors import ApiError
 from extproc.value import Value
+
+_json: Final = msgspec.json.encode
+"""In one lookup instead of three, for what is encoded with each frame."""
 
 
 class RoleChunk(Value, frozen=True):
@@ -204,11 +207,12 @@ class ChunkEncoder(StreamEncoder):
         self._start = b"data: " + self._head + b'{"index":0,"delta":'
         self._null_usage = b',"usage":null' if include_usage else b""
         self._end = b',"logprobs":null,"finish_reason":null}]' + self._null_usage + _EVENT_END
+        self._before_text, self._after_text = self._start + b'{"content":', b"}" + self._end
 
     def encode(self, chunk: Chunk) -> bytes:
         """Return the chunk as one event."""
         if type(chunk) is ContentChunk:  # nearly all of them
-            return self._start + b'{"content":' + msgspec.json.encode(chunk.text) + b"}" + self._end
+            return self._before_text + _json(chunk.text) + self._after_text
         match chunk:
             case FinishChunk():
                 return self._finish(chunk)

@@ -1,13 +1,15 @@
 """Limits of a chat response of Bedrock's, whole or streamed."""
 
+from typing import Final
+
 from extproc.translate.errors import bad_response
 
-MAX_RESPONSE_BYTES = 8 << 20
+MAX_RESPONSE_BYTES: Final = 8 << 20
 """Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
-MAX_RESPONSE_BLOCKS = 4_096
+MAX_RESPONSE_BLOCKS: Final = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
-MAX_RESPONSE_CITATIONS = 8_192
+MAX_RESPONSE_CITATIONS: Final = 8_192
 """Citations of a Converse response: one takes the event loop up to 4 µs, and as little as 30 bytes."""
 
 
