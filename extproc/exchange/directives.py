@@ -16,8 +16,6 @@ The directives that may follow each event (the exchange guarantees it, the trans
 `Reply` and a `Body` with `end_of_stream` are the last: nothing follows them. `Abort` may follow anything.
 """
 
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 from extproc.bedrock.sigv4 import Headers
@@ -25,8 +23,9 @@ from extproc.exchange.jobs import Job
 from extproc.payload import Payload
 from extproc.telemetry.token_usage import TokenUsage
 
-Metadata = Mapping[str, str | int | bool]
-"""Dynamic metadata for Envoy, in the namespace `oai`, which access logs and limits read."""
+Metadata = dict[str, str | int | bool]
+"""Dynamic metadata for Envoy, in the namespace `oai`, which access logs and limits read. Read-only; compiled code
+iterates over a dict at a third of what a Mapping costs."""
 
 
 class Continue(Struct, frozen=True):
@@ -101,5 +100,7 @@ Directive = Continue | Forward | Reply | Head | Body | Wait | Abort
 
 def is_last(directive: Directive) -> bool:
     """Return whether nothing follows it."""
+    if isinstance(directive, Body):  # nearly all of them
+        return directive.end_of_stream
     kind = type(directive)  # by identity: `isinstance` with a union costs four times as much, three times a call
-    return kind is Reply or kind is Abort or (isinstance(directive, Body) and directive.end_of_stream)
+    return kind is Reply or kind is Abort

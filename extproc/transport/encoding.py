@@ -9,11 +9,14 @@ A tag is a field's number and its wire type, in one byte: every field has a numb
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types."""
 
-_SMALL = tuple(bytes([number]) for number in range(128))
+_SMALL: Final = tuple(bytes([number]) for number in range(128))
+_MORE: Final = tuple(bytes([number | 0x80]) for number in range(128))
+"""Seven bits of a number, after which there are more."""
 
 
 def tag(number: int, kind: int = BYTES) -> bytes:
@@ -25,14 +28,11 @@ def varint(number: int) -> bytes:
     """Encode a number from 0 on."""
     if number < 128:
         return _SMALL[number]
-    if number < 1 << 14:
-        return bytes((number & 0x7F | 0x80, number >> 7))
-    out = bytearray()
+    out = b""
     while number >= 128:
-        out.append(number & 0x7F | 0x80)
+        out += _MORE[number & 0x7F]
         number >>= 7
-    out.append(number)
-    return bytes(out)
+    return out + _SMALL[number]
 
 
 def field(before: bytes, data: bytes) -> bytes:
@@ -50,7 +50,10 @@ def heads(tags: tuple[bytes, ...], size: int) -> bytes:
 
 def nested(tags: tuple[bytes, ...], *parts: bytes) -> bytes:
     """Encode a field within a field within…, and in the innermost these parts, each of which is copied once."""
-    return b"".join((heads(tags, sum(map(len, parts))), *parts))
+    size = 0
+    for part in parts:
+        size += len(part)
+    return b"".join((heads(tags, size), *parts))
 
 
 def names(before: bytes, texts: Iterable[str]) -> bytes:

@@ -60,7 +60,7 @@ _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-secu
 _SHORT = 32
 """Longest metadata value that is worth caching, in characters."""
 
-_DOUBLE: Final = struct.Struct("<d")
+_pack_double: Final = struct.Struct("<d").pack
 
 _before_numbers: Final[dict[str, bytes]] = {}
 """What comes before the eight bytes of a number, by the field's name. Dicts, here and below: `lru_cache` costs five
@@ -68,6 +68,14 @@ times as much, and fields have names of the gateway's own, of which there are do
 _empty: Final[dict[str, bytes]] = {}
 _zero: Final[dict[str, bytes]] = {}
 _false: Final[dict[str, bytes]] = {}
+
+_USUAL_SIZE: Final = 1024
+"""Longest piece of a stream, and longest metadata, in bytes, whose beginnings are kept."""
+_before_pieces: Final[dict[int, bytes]] = {}
+"""What comes before a piece that is not the last, by its length."""
+_before_structs: Final[dict[int, bytes]] = {}
+"""What comes before the entries in our namespace, by their length: numbers have eight bytes each, so that the running
+usage of a stream has the same beginning again and again."""
 
 MAX_CACHED_VALUE: Final = 512
 """Longest header value that is worth caching, in characters."""
@@ -169,9 +177,12 @@ def streamed(
     data: bytes, end_of_stream: bool, metadata: Metadata | None = None, usage: TokenUsage | None = None
 ) -> bytes:
     """Build a piece of a response's body."""
-    before = _before_piece(len(data), end_of_stream)
     after = _dynamic_metadata(metadata) if usage is None else _dynamic_metadata(metadata) + _token_usage(usage)
-    return b"".join((before, data, _PIECE_END if end_of_stream else b"", after))
+    if not end_of_stream:
+        return b"".join((_before_piece(len(data)), data, after))
+    piece = _PIECE + varint(len(data))
+    before = heads(_STREAMED, len(piece) + len(data) + len(_PIECE_END)) + piece
+    return b"".join((before, data, _PIECE_END, after))
 
 
 def more_time(seconds: float) -> bytes:
@@ -181,11 +192,14 @@ def more_time(seconds: float) -> bytes:
     return response.SerializeToString()
 
 
-@lru_cache(maxsize=1024)
-def _before_piece(size: int, end_of_stream: bool) -> bytes:
-    """Encode the bytes before a piece of this size: pieces of one stream are about equally long."""
-    body = _PIECE + varint(size)
-    return heads(_STREAMED, len(body) + size + (len(_PIECE_END) if end_of_stream else 0)) + body
+def _before_piece(size: int) -> bytes:
+    """Encode what comes before a piece of this size: pieces of one stream are about equally long."""
+    before = _before_pieces.get(size)
+    if before is None:
+        before = heads((*_STREAMED, _PIECE), size)
+        if size <= _USUAL_SIZE:
+            _before_pieces[size] = before
+    return before
 
 
 def _replacement(reply: Reply) -> bytes:
@@ -249,11 +263,21 @@ _usual = lru_cache(maxsize=1024)(_option)
 
 def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
     """Encode `dynamic_metadata`, a Struct in a Struct (or nothing); `first` are entries before those of `metadata`."""
-    entries = first + _entries(metadata or {})
-    if not entries:
+    if not metadata and not first:
         return b""
-    struct_value = heads((_VALUE, _STRUCT), len(entries))
-    return nested((_DYNAMIC_METADATA, _ENTRY), _OUR_NAMESPACE, struct_value, entries)
+    entries = first + _entries(metadata or {})
+    return _before_struct(len(entries)) + entries
+
+
+def _before_struct(size: int) -> bytes:
+    """Encode what comes before entries of this size in our namespace."""
+    before = _before_structs.get(size)
+    if before is None:
+        inner = _OUR_NAMESPACE + heads((_VALUE, _STRUCT), size)
+        before = heads((_DYNAMIC_METADATA, _ENTRY), len(inner) + size) + inner
+        if size <= _USUAL_SIZE:
+            _before_structs[size] = before
+    return before
 
 
 def _told(reply: Reply) -> bytes:
@@ -283,7 +307,7 @@ def _any_entry(name: str, value: str | int | bool) -> bytes:
         before = _before_numbers.get(name)
         if before is None:
             before = _before_numbers[name] = _entry(name, 1)[:-8]
-        return before + _DOUBLE.pack(value)
+        return before + _pack_double(value)
     return _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
 
 
@@ -301,7 +325,7 @@ def _entry(name: str, value: str | int | bool) -> bytes:
     if isinstance(value, bool):
         encoded = _BOOL + varint(value)
     elif isinstance(value, int):
-        encoded = _NUMBER + _DOUBLE.pack(value)
+        encoded = _NUMBER + _pack_double(value)
     else:
         encoded = field(_STRING, value.encode("utf-8", "replace"))
     key = own_name(_NAME, name)

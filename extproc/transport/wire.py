@@ -293,7 +293,8 @@ class ExtProcSession:
         if self.state is not SessionState.RESPONDING or not self._body_received:
             raise self._misplaced(directive)
         self._pieces.append(directive.data)
-        self._metadata.update(directive.metadata or {})
+        if directive.metadata:
+            self._metadata.update(directive.metadata)
         if directive.usage is not None:
             self._usage = directive.usage
         self._last_piece = directive.end_of_stream

@@ -62,7 +62,6 @@ CACHES: dict[str, int | str] = {
     "tenancy.policy._compiled": "patterns of gateway.yaml",
     "bedrock.sigv4._timestamp": "a number, four entries",
     "bedrock.eventstream._known_headers": "Bedrock's headers of an event, of 1 KiB at most, 256 entries",
-    "transport.messages._before_piece": "a number",
     "transport.encoding.own_name": "names that the source has",
 }
 

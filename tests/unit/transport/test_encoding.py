@@ -64,6 +64,17 @@ def test_metadata_keep_their_types_also_when_they_come_again():
     assert remembered(read(messages.streamed(b"", True, METADATA))) == expected
 
 
+@pytest.mark.parametrize("size", [*SIZES, 900, 1023, 1024, 1025])
+def test_pieces_and_metadata_of_every_size_also_when_they_come_again(size):
+    data, text = b"d" * size, "w" * size
+    for _ in range(2):
+        sent = read(messages.streamed(data, False, {"words": text, "one": 1}))
+        piece = sent.response_body.response.body_mutation.streamed_response
+        assert (piece.body, piece.end_of_stream) == (data, False)
+        assert remembered(sent) == {"words": (str, text), "one": (float, 1.0)}
+        assert not read(messages.streamed(data, False, {})).dynamic_metadata.fields
+
+
 def test_tokens_in_envoys_own_namespace_stand_beside_ours():
     usage = TokenUsage({"model": "é" * 200, "input_tokens": 2**40}, {"cached_tokens": 0}, {"reasoning_tokens": 7})
     expected = {
