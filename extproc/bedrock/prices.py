@@ -24,10 +24,14 @@ from extproc.value import Value
 PER_DOLLAR: Final = 10**6
 """Units of a price that make a dollar per million tokens."""
 
-
 WRITE: Final = 1.25
 WRITE_HOUR: Final = 2.0
 """What input that is written to a cache costs on Claude, the dearest there is, in multiples of plain input."""
+
+
+def micro_usd(units: int) -> int:
+    """Return the micro-USD of an amount in the units of prices."""
+    return -(-units // PER_DOLLAR)
 
 
 class Prices(Value, frozen=True):
@@ -46,7 +50,7 @@ class Prices(Value, frozen=True):
         plain = max(prompt - cached - written, 0)
         units = plain * self.input + cached * self.cached + completion * self.output
         units += (written - written_hour) * self.cache_write + written_hour * self.cache_write_hour
-        return -(-units // PER_DOLLAR)
+        return micro_usd(units)
 
     def at_priority(self) -> "Prices":
         """Return the prices at the service tier `priority`: 1.75 of them, as on AWS's page of prices."""

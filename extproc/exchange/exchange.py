@@ -626,11 +626,8 @@ class Exchange:
         return from_envoy(status, headers.get(LIMIT_RESET_HEADER) or headers.get("retry-after", ""))
 
     def _responding(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
-        match event:
-            case Idle():
-                return relay.idle(event.seconds)
-            case ResponseTrailers():
-                return relay.end()
+        if not isinstance(event, ResponseBody):
+            return relay.idle(event.seconds) if isinstance(event, Idle) else relay.end()
         directives = relay.body(event.data) if event.data else []
         if self._hold is not None and not self._record.estimated:
             self._hold.settle()  # before anybody is told: a worker that is killed now has counted as Envoy has

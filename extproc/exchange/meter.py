@@ -14,7 +14,7 @@ Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266.
 import re
 from typing import Final
 
-from extproc.bedrock.prices import Prices
+from extproc.bedrock.prices import Prices, micro_usd
 from extproc.exchange.directives import Metadata
 from extproc.openai.completion import Usage
 from extproc.payload import Payload, segments
@@ -96,6 +96,8 @@ class Meter:
         self._envoy_ai = envoy_ai
         self._begun = begun
         self._prices: Prices | None = None
+        self._prompt_units = 0
+        """What the estimated prompt costs, in the units of prices."""
         self._told: dict[str, str | int | bool] = {}
         """The record as Envoy has it."""
 
@@ -131,6 +133,7 @@ class Meter:
         self._record.input_tokens, self._record.output_tokens = prompt, completion
         self._record.estimated = True
         self._record.cost_micro_usd = self.price(prompt, completion)
+        self._prompt_units = 0 if self._prices is None else prompt * self._prices.input
 
     def price(self, prompt: int, completion: int) -> int:
         """Return the micro-USD of so many tokens; 0 where the model has no price."""
@@ -152,10 +155,10 @@ class Meter:
 
     def written(self, text_bytes: int) -> None:
         """Record the estimate of a stream that has so many bytes of text."""
-        record = self._record
-        record.output_tokens = -(-text_bytes // BYTES_PER_TOKEN)
+        tokens = -(-text_bytes // BYTES_PER_TOKEN)
+        self._record.output_tokens = tokens
         if self._prices is not None:
-            record.cost_micro_usd = self._prices.cost(record.input_tokens, record.output_tokens, 0, 0, 0)
+            self._record.cost_micro_usd = micro_usd(self._prompt_units + tokens * self._prices.output)
 
     def count(self, usage: Usage, finish: str) -> None:
         """Record the tokens that Bedrock has counted, and the reason of the end."""

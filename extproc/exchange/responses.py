@@ -32,7 +32,6 @@ from extproc.exchange.meter import Meter
 from extproc.openai import sse
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
-from extproc.translate.chat_stream import State
 
 END_SECONDS: Final = 1.0
 """Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
@@ -149,7 +148,7 @@ class StreamedResponse:
         except StreamError as failure:
             return self._fail(failure)
         self._progressed = not started or self._stream.events > events
-        if self._stream.state is State.COUNTED:
+        if self._stream.counted:
             self._account()  # at once: a client that disconnects now is still billed
         return self._write(written)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from extproc.bedrock.prices import Prices, prices
 from extproc.exchange.events import ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -13,6 +14,8 @@ from extproc.telemetry.record import Record
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"
 """The id of a model that AWS does not list."""
+
+DEAR = prices(15.123457, 75.654321)
 
 NOW = 1_790_000_000.0
 JSON = {"content-type": "application/json", "x-amzn-requestid": "b-1"}
@@ -45,6 +48,31 @@ def test_a_model_that_is_not_listed_is_known_once_it_has_responded() -> None:
     assert record.known_model == ""
     meter.count(Usage(1, 1), "stop")
     assert record.known_model == ARN
+
+
+def prioritised(meter: Meter) -> None:
+    meter.choose(DEAR)
+    meter.prioritise()
+
+
+@pytest.mark.parametrize(
+    ("choose", "charged"),
+    [(lambda meter: meter.choose(DEAR), DEAR), (prioritised, DEAR.at_priority()), (lambda meter: None, None)],
+)
+def test_a_running_stream_costs_what_its_tokens_would_as_a_whole(
+    choose: Callable[[Meter], None], charged: Prices | None
+) -> None:
+    record = Record("id")
+    meter = Meter(record, 0.0)
+    choose(meter)
+    for prompt in (0, 1, 999_983):
+        meter.estimate(prompt)
+        for text_bytes in (0, 1, 4, 5, 131, 4_000_003):
+            told = meter.running(text_bytes, 1.0)
+            tokens = -(-text_bytes // 4)
+            assert told["output_tokens"] == record.output_tokens == tokens
+            cost = 0 if charged is None else charged.cost(prompt, tokens, 0, 0, 0)
+            assert (told.get("cost_micro_usd", 0), record.cost_micro_usd) == (cost, cost)
 
 
 @pytest.mark.parametrize("stream", [True, False])
