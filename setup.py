@@ -43,7 +43,7 @@ INTERPRETED = {
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "
     "response_fields response_shape responses_tools rules schema_nulls schema_root schemas sealed_reasoning "
     "structured",
-    "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
+    "transport": "auto ext_proc_pb2 grpcio health health_protocol large listen probe service",
     "transport/http2": "server",
 }
 """The hot packages, and their modules that stay Python: those with classes for msgspec, asyncio or grpcio, which

@@ -254,10 +254,13 @@ def _proxy(target: "Aws | Local") -> "Proxy | None":
 
 def _warn_of_region(target: "Aws | Local") -> None:
     """Print a warning for a region of AWS's that is not known."""
-    from extproc.aws.sdk.endpoints import unknown_region
     from extproc.stack.upstream import Aws
 
-    if isinstance(target, Aws) and (warning := unknown_region(target.endpoints)):
+    if not isinstance(target, Aws):
+        return
+    from extproc.aws.sdk.endpoints import unknown_region
+
+    if warning := unknown_region(target.endpoints):
         write_line(f"warning: {warning}")
 
 

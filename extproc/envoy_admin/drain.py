@@ -17,14 +17,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from extproc.envoy_admin.client import Admin
 from extproc.envoy_config import STAT_PREFIX
 from extproc.net import Address
 from extproc.transport import listen as listening
 from extproc.transport.listen import ListenError
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 Report = Callable[[str], None]
 
@@ -105,6 +107,8 @@ class Announcer:
 
         Raises `ListenError`.
         """
+        from aiohttp import web  # `up` drains without a server
+
         listening.clear_stale(address)
         app = web.Application()
         app.router.add_route("*", "/{any:.*}", self._respond)
@@ -126,7 +130,9 @@ class Announcer:
         """Set the outcome."""
         self._outcome.set_result((status, text))
 
-    async def _respond(self, request: web.Request) -> web.StreamResponse:
+    async def _respond(self, request: "web.Request") -> "web.StreamResponse":
+        from aiohttp import web
+
         status, text = await asyncio.shield(self._outcome)
         response = web.Response(status=status, text=text + "\n")
         await response.prepare(request)
@@ -135,7 +141,9 @@ class Announcer:
         return response
 
 
-async def _listen(runner: web.AppRunner, address: Address) -> None:
+async def _listen(runner: "web.AppRunner", address: Address) -> None:
+    from aiohttp import web
+
     try:
         await web.UnixSite(runner, address.path).start()
         listening.share(address)

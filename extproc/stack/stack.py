@@ -23,7 +23,7 @@ from extproc import envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
-from extproc.envoy_admin.client import Admin, returns_ok
+from extproc.envoy_admin.client import Admin, healthy
 from extproc.envoy_admin.drain import DrainError, until_idle
 from extproc.machine.cpus import worker_count
 from extproc.machine.memory import budget_of
@@ -298,7 +298,7 @@ class _Stack:
         """Return whether Envoy serves callers; behind TLS it may want a certificate, which we have none of."""
         if self._tls is not None:
             return await self._admin.ready()
-        return await returns_ok(f"http://{reachable(self._listen)}/healthz")
+        return await healthy(reachable(self._listen))
 
     async def _drain(self) -> None:
         """Let calls in flight finish, for `DRAIN_SECONDS` at most, or until a second signal."""

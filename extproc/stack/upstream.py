@@ -1,7 +1,10 @@
 """The Bedrock of `up`: AWS's, or a local one when there are no AWS credentials; and the environment of its programs.
 
-AWS's own settings decide, through botocore, so that `up` finds exactly what the workers will find. The invariant: in
+AWS's own settings decide, through botocore, so that `up` finds exactly what the workers will find. It is imported when
+they are read: a local Bedrock with a configuration has its region from there, and needs none of it. The invariant: in
 local mode no AWS credential of the user reaches a program of ours, and nothing of ours reaches AWS.
+
+Decision: docs/decisions.md, D275.
 """
 
 import secrets
@@ -12,11 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import botocore.session
-from botocore.exceptions import BotoCoreError
-
 from extproc.aws.credentials import BEARER_VARIABLE, bearer_error
-from extproc.aws.sdk.endpoints import resolve, settings_region
 from extproc.bedrock.endpoints import EndpointError, Endpoints
 from extproc.proxy import AUTHORIZATION_VARIABLE, Proxy
 
@@ -118,8 +117,13 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str], elsewhere
 
 def aws_region(environ: Mapping[str, str]) -> str | None:
     """Return the region of AWS's settings, if any; a broken profile has none."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import get_session
+
+    from extproc.aws.sdk.endpoints import settings_region
+
     try:
-        return settings_region(environ, botocore.session.get_session())
+        return settings_region(environ, get_session())
     except BotoCoreError:
         return None
 
@@ -209,7 +213,9 @@ def _credentials(environ: Mapping[str, str], region: str | None) -> str | None:
 
 
 def _find(region: str) -> str | None:
-    session = botocore.session.get_session()
+    from botocore.session import get_session
+
+    session = get_session()
     session.set_config_variable("region", region)
     source = session.get_credentials()
     if source is None:
@@ -259,6 +265,8 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
 
 
 def _endpoints(region: str | None, elsewhere: tuple[str, ...]) -> Endpoints:
+    from extproc.aws.sdk.endpoints import resolve
+
     try:
         return resolve(region, elsewhere=elsewhere)
     except EndpointError as error:

@@ -57,9 +57,9 @@ def new_server(
     if choice == "http2" and options.tls is not None:
         raise ListenError(f"{address}: {NO_TLS}")
     if choice == "http2" or (choice == "auto" and address.path and options.tls is None):
-        from extproc.transport import http2
+        from extproc.transport.http2.server import Http2Server
 
-        return http2.Http2Server(new_exchange, run_job, options)
+        return Http2Server(new_exchange, run_job, options)
     from extproc.transport import grpcio
 
     return grpcio.GrpcioServer(new_exchange, run_job, options)

@@ -19,8 +19,9 @@ import grpc.aio
 from extproc.net import Address
 from extproc.payload import Payload
 from extproc.transport import listen, service
+from extproc.transport.health_protocol import HEALTH, NOT_SERVING, SERVING
 from extproc.transport.listen import Tls
-from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, RunJob, ServerOptions, report
+from extproc.transport.service import SERVICE, RunJob, ServerOptions, report
 from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

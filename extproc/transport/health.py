@@ -7,7 +7,7 @@ case it raises `UnhealthyError`, and within `seconds`.
 import grpc
 
 from extproc.net import Address
-from extproc.transport.service import HEALTH, NOT_SERVING, SERVING
+from extproc.transport.health_protocol import HEALTH, NOT_SERVING, SERVING
 
 
 class UnhealthyError(Exception):

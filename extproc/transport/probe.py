@@ -9,6 +9,7 @@ Invariant: `responds` returns within `seconds`, and True only if a health status
 import asyncio
 import contextlib
 
+from extproc.transport.health_protocol import HEALTH, NOT_SERVING, SERVING
 from extproc.transport.http2.frames import (
     DATA,
     END_HEADERS,
@@ -20,7 +21,6 @@ from extproc.transport.http2.frames import (
     frame,
     settings,
 )
-from extproc.transport.service import HEALTH, NOT_SERVING, SERVING
 
 _EMPTY = b"\x00" + bytes(4)
 """A gRPC message without content: not compressed, of length 0."""

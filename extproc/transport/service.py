@@ -13,11 +13,6 @@ from extproc.transport.wire import WireError
 log = logging.getLogger(__name__)
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-HEALTH = "grpc.health.v1.Health"
-
-SERVING = b"\x08\x01"
-NOT_SERVING = b"\x08\x02"
-"""`grpc.health.v1.HealthCheckResponse`: field 1 is the status."""
 
 TICK_SECONDS = 0.25
 """Seconds between two checks for idle streams; the grain of keep-alives."""

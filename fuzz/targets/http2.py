@@ -25,11 +25,11 @@ from hpack import Encoder
 from extproc.exchange.directives import Body, Continue, Forward, Head
 from extproc.exchange.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.health_protocol import SERVING
 from extproc.transport.http2 import frames
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import ConnectionLimits, DataReceived, HeadersReceived
 from extproc.transport.http2.session import CHECK, PROCESS, Session
-from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 from fuzz.targets.reading import Choices, single_bytes
 

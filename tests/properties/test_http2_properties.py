@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from extproc.exchange.directives import Body, Continue, Forward, Head
 from extproc.exchange.events import Event, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.health_protocol import SERVING
 from extproc.transport.http2 import frames
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.frames import Http2ConnectionError
 from extproc.transport.http2.session import CHECK, PROCESS, Session
-from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 
 SMALL = ConnectionLimits(

@@ -10,5 +10,3 @@ message ──> session     one turn a read: ExtProcStream.receive_all(messages)
 `frames` and `fields` encode and decode, `events` are the events of a connection, `receive_window` bounds what the
 client may send, `flood` its frames without use, and `outgoing` queues what the client's windows do not allow yet.
 """
-
-from extproc.transport.http2.server import Http2Server as Http2Server

@@ -17,6 +17,7 @@ from typing import cast
 
 from extproc.net import Address
 from extproc.transport import listen, service
+from extproc.transport.health_protocol import NOT_SERVING, SERVING
 from extproc.transport.http2.session import GrpcCall, Session
 from extproc.transport.listen import Tls
 from extproc.transport.service import RunJob, ServerOptions
@@ -126,7 +127,7 @@ class Http2Server:
 
     def health(self) -> bytes:
         """Return the response to a health check."""
-        return service.SERVING if self.serving else service.NOT_SERVING
+        return SERVING if self.serving else NOT_SERVING
 
     def peer_connected(self, peer: "_Peer") -> None:
         """Add a connection."""

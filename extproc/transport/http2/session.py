@@ -21,6 +21,7 @@ from typing import Any
 from extproc.exchange.jobs import JobResult
 from extproc.payload import Payload
 from extproc.transport import service
+from extproc.transport.health_protocol import HEALTH
 from extproc.transport.http2 import framing
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import ConnectionLimits, DataReceived, HeadersReceived
@@ -30,7 +31,7 @@ from extproc.transport.large import Message
 from extproc.transport.stream import ExtProcStream, TimedJob
 
 PROCESS = f"/{service.SERVICE}/Process".encode()
-CHECK = f"/{service.HEALTH}/Check".encode()
+CHECK = f"/{HEALTH}/Check".encode()
 
 
 class GrpcCall:

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.exchange.events import RequestBody
+from extproc.transport.health_protocol import SERVING
 from extproc.transport.http2 import frames
 from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.session import PROCESS, Session
-from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 
 SMALL = ConnectionLimits(stream_window=65_535, connection_window=70_000, frame_bytes=16_384)

@@ -1,6 +1,8 @@
 """The surroundings of `up`'s programs: the port it holds, the folder it removes. The rest is in tests/envoy/."""
 
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -107,3 +109,10 @@ def test_sockets_fit_even_where_temporary_files_are_deep(tmp_path: Path, monkeyp
 )
 def test_where_to_reach_it(listens: str, reached: str) -> None:
     assert str(reachable(Address(listens, 80))) == reached
+
+
+def test_up_imports_nothing_that_it_seldom_uses() -> None:
+    seldom = ("aiohttp", "botocore", "envoy_data_plane", "google.protobuf", "grpc", "pydantic")
+    code = f"import sys, extproc.cli.up, extproc.stack.stack; print([name for name in {seldom} if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout == "[]\n"

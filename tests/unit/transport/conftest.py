@@ -9,10 +9,11 @@ import pytest
 from hpack import Encoder
 
 from extproc.transport import ext_proc_pb2 as pb
-from extproc.transport import grpcio, http2
+from extproc.transport import grpcio
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import ConnectionLimits, HeadersReceived
 from extproc.transport.http2.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS_ACK, ErrorCode, frame, settings
+from extproc.transport.http2.server import Http2Server
 from tests.unit.transport.served import WAITING, ServedExchanges
 
 FILTER = "envoy.filters.http.ext_proc"
@@ -163,7 +164,7 @@ def socket_path():
 # Both transports
 
 
-@pytest.fixture(params=[grpcio.GrpcioServer, http2.Http2Server], ids=["grpcio", "http2"])
+@pytest.fixture(params=[grpcio.GrpcioServer, Http2Server], ids=["grpcio", "http2"])
 def driver(request):
     return request.param
 

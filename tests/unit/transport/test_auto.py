@@ -2,8 +2,9 @@
 
 import pytest
 
-from extproc.transport import grpcio, http2, listen
+from extproc.transport import grpcio, listen
 from extproc.transport.auto import new_server
+from extproc.transport.http2.server import Http2Server
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import ServerOptions
 
@@ -12,9 +13,9 @@ class TestAuto:
     @pytest.mark.parametrize(
         ("choice", "address", "chosen"),
         [
-            ("auto", "unix:/run/oai/w0.sock", http2.Http2Server),
+            ("auto", "unix:/run/oai/w0.sock", Http2Server),
             ("auto", "127.0.0.1:50051", grpcio.GrpcioServer),
-            ("http2", "127.0.0.1:50051", http2.Http2Server),
+            ("http2", "127.0.0.1:50051", Http2Server),
             ("grpcio", "unix:/run/oai/w0.sock", grpcio.GrpcioServer),
         ],
     )

@@ -9,11 +9,11 @@ import h2.events
 import h2.settings
 import pytest
 
+from extproc.transport.health_protocol import SERVING
 from extproc.transport.http2 import framing
 from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.framing import Messages
 from extproc.transport.http2.session import CHECK, Session
-from extproc.transport.service import SERVING
 
 LIMITS = ConnectionLimits(streams=20, stream_window=65_535, connection_window=70_000, held_bytes=400_000)
 MESSAGE_BYTES = 1_000_000

@@ -9,7 +9,6 @@ from hpack import Encoder
 from extproc.exchange.directives import Body, Continue, Forward, Head
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.net import Address
-from extproc.transport import http2
 from extproc.transport.http2 import framing
 from extproc.transport.http2.frames import (
     DATA,
@@ -24,7 +23,7 @@ from extproc.transport.http2.frames import (
     settings,
     window_update,
 )
-from extproc.transport.http2.server import WRITE_BUFFER_BYTES
+from extproc.transport.http2.server import WRITE_BUFFER_BYTES, Http2Server
 from extproc.transport.http2.session import PROCESS
 from extproc.transport.service import ServerOptions
 
@@ -40,7 +39,7 @@ SCRIPT = {
 }
 
 
-class InspectedServer(http2.Http2Server):
+class InspectedServer(Http2Server):
     """A server whose last connection can be inspected."""
 
     peer = None
@@ -123,7 +122,7 @@ async def test_a_peer_that_speaks_http_1_gets_an_error_and_is_closed(server, soc
 
 async def test_a_socket_that_another_server_has_made_in_the_meantime_is_left(server, socket_path, scripted):
     socket_path.unlink()
-    other = http2.Http2Server(lambda: scripted(SCRIPT), None, ServerOptions(1 << 20, 100))
+    other = Http2Server(lambda: scripted(SCRIPT), None, ServerOptions(1 << 20, 100))
     await other.start(Address(path=str(socket_path)))
     await server.stop(0)
     assert socket_path.is_socket()

@@ -10,11 +10,11 @@ import pytest
 
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
+from extproc.transport.health_protocol import SERVING
 from extproc.transport.http2 import frames, framing
 from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.http2.session import CHECK, PROCESS, Session
-from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")

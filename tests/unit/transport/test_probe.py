@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from extproc.net import Address
-from extproc.transport import grpcio, http2
+from extproc.transport import grpcio
 from extproc.transport.http2.frames import PING, PREFACE, frame, settings
+from extproc.transport.http2.server import Http2Server
 from extproc.transport.probe import responds
 from extproc.transport.service import ServerOptions
 
 LONG = 30.0
 
 
-@pytest.fixture(params=[grpcio.GrpcioServer, http2.Http2Server], ids=["grpcio", "http2"])
+@pytest.fixture(params=[grpcio.GrpcioServer, Http2Server], ids=["grpcio", "http2"])
 async def server(request: Any, socket_path: Path) -> AsyncIterator[Any]:
     server = request.param(lambda: None, lambda job, seconds: None, ServerOptions(1 << 20, longest_wait=100))
     await server.start(Address(path=str(socket_path)))

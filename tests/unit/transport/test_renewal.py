@@ -11,9 +11,11 @@ import pytest
 
 from extproc.exchange.directives import Continue, Forward
 from extproc.exchange.events import RequestBody, RequestHeaders
-from extproc.transport import grpcio, http2, listen
+from extproc.transport import grpcio, listen
+from extproc.transport.health_protocol import NOT_SERVING
+from extproc.transport.http2.server import Http2Server
 from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import NOT_SERVING, ServerOptions
+from extproc.transport.service import ServerOptions
 from tests.certificates import TimedAuthority
 
 LOOPBACK = "127.0.0.1"
@@ -187,6 +189,6 @@ async def test_a_certificate_that_grpc_cannot_use_changes_nothing(running, pairs
 
 
 async def test_our_own_transport_has_none(scripted, pairs):
-    server = http2.Http2Server(lambda: scripted(SCRIPT, None), run_job, ServerOptions(1 << 20, 100))
+    server = Http2Server(lambda: scripted(SCRIPT, None), run_job, ServerOptions(1 << 20, 100))
     with pytest.raises(ListenError, match="set `transport` to grpcio"):
         await server.renew(Tls(*pairs[0]))

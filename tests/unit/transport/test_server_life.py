@@ -9,8 +9,9 @@ import grpc.aio
 import pytest
 
 from extproc.transport import grpcio, listen
+from extproc.transport.health_protocol import NOT_SERVING, SERVING
 from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import NOT_SERVING, SERVING, ServerOptions
+from extproc.transport.service import ServerOptions
 from tests.certificates import self_signed
 from tests.unit.transport.served import CHECK, Jobs, send_each
 
