@@ -356,15 +356,16 @@ class Exchange:
         """Query the usage of the caller's organisation. Nobody may who was not given that very scope."""
         caller.require_named(requested.scope)
         job = query_of(requested, caller, self._gateway.settings.usage.keep_days, now)
+        self._reservation = reservation = Reservation(self._gateway.budget, caller.organisation, 0)
+        reservation.arrived()
         self._state = Querying()
         return Wait(job, USAGE_SECONDS)
 
     def _queried(self, result: UsagePage | UsageFailure) -> Reply:
         if isinstance(result, UsageFailure):
             raise usage_unavailable(result.reason)
-        assert self._caller is not None
-        self._reservation = reservation = Reservation(self._gateway.budget, self._caller.organisation, len(result.body))
-        reservation.arrived()
+        assert self._reservation is not None
+        self._reservation.hold(response=len(result.body))
         return self._reply(200, result.body)
 
     def _check_offered(

@@ -73,6 +73,17 @@ def test_the_page_is_the_response_and_counts_as_bytes_in_flight(gateway: Gateway
     assert gateway.budget.taken == 0
 
 
+def test_queries_that_wait_count_as_requests_in_flight(gateway: Gateway) -> None:
+    gateway.budget = Budget(1000, 1000, 300)
+    waiting = [asked(gateway) for _ in range(3)]
+    assert all(isinstance(directive, Wait) for _, directive in waiting)
+    assert gateway.budget.taken == 900
+    assert error(asked(gateway)[1])["status"] == 429
+    for exchange, _ in waiting:
+        exchange.close()
+    assert gateway.budget.taken == 0
+
+
 @pytest.mark.parametrize("reason", ["behind", "slow", "broken"])
 def test_without_a_page_it_is_a_503(gateway: Gateway, reason: Any) -> None:
     exchange, _ = asked(gateway)
