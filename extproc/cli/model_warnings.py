@@ -2,16 +2,17 @@
 
 What AWS offers is not asked: the built-in list is what is known here. ARNs are an account's own, and are not judged.
 
-Decision: docs/decisions.md, D174.
+Decisions: docs/decisions.md, D174, D292.
 """
 
 from collections.abc import Iterator
 
-from extproc.bedrock.catalogue import PREFIXES, Catalogue
+from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.seed import seed, seed_date, seed_ids
 from extproc.config import Models, Organisation, Settings
 from extproc.config.faults import printable
-from extproc.tenancy.policy import choose, matches_none, within
+from extproc.tenancy.policy import choose, within
+from extproc.tenancy.unmatched import is_unmatched, names_of_models, unmatched
 
 MAX_COMPARED = 5_000
 """Most patterns that are compared with the built-in list: each takes up to 3 ms."""
@@ -80,28 +81,21 @@ def _named(settings: Settings) -> Iterator[tuple[str, Models, Organisation]]:
 
 def known_names() -> str:
     """Return every id in the built-in list, and that of a profile of each geography, one in each line."""
-    return "\n".join(name for model in seed_ids() for name in (model, *(f"{each}.{model}" for each in PREFIXES)))
+    return names_of_models(seed_ids())
 
 
 def _unmatched(models: Models, names: str) -> Iterator[str]:
-    for key, patterns in (("allow", models.allow), ("deny", models.deny)):
-        for pattern in patterns:
-            if not pattern.startswith("arn:") and _matches_none(key, pattern, names):
-                hint = _hint(key, pattern, names)
-                yield (
-                    f"has the pattern `{printable(pattern)}` in `models.{key}`, which no model of the built-in list "
-                    f"({seed_date()}) matches{hint}"
-                )
-
-
-def _matches_none(key: str, pattern: str, names: str) -> bool:
-    return matches_none(pattern, names, ignore_case=key == "deny")
+    for key, pattern in unmatched(models, names):
+        yield (
+            f"has the pattern `{printable(pattern)}` in `models.{key}`, which no model of the built-in list "
+            f"({seed_date()}) matches{_hint(key, pattern, names)}"
+        )
 
 
 def _hint(key: str, pattern: str, names: str) -> str:
     """Return a suggestion: model ids begin with their maker, and patterns match whole ids."""
     for better in (f"*.{pattern}", f"{pattern}*", f"*{pattern}*"):
-        if not _matches_none(key, better, names):
+        if not is_unmatched(key, better, names):
             return f", did you mean `{printable(better)}`?"
     return ""
 

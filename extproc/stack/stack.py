@@ -238,6 +238,7 @@ class _Stack:
         command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
         command += ["--last-good", str(self._directory / f"{name}.settings")]
         command += ["--log-level", self._options.log_level, "--notice", "0", "--grace", "2"]
+        command.append("--patterns-told")  # by `up` itself, once for all of them
         return Program(name, lambda: command, environment)
 
     def _envoy(self, bootstrap: str) -> Program:

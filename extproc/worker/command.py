@@ -47,6 +47,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Mark signed requests by the header x-forwarded-client-cert, too, for an Envoy whose routes match headers and "
     "no metadata (Envoy Gateway's).",
 )
+@click.option("--patterns-told", is_flag=True, hidden=True, help="`up` has told which patterns match no model.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
 def main(
@@ -60,6 +61,7 @@ def main(
     tls: tuple[Path, Path] | None,
     tls_client_ca: Path | None,
     mark_by_header: bool,
+    patterns_told: bool,
     log_level: str,
     log_format: log_setup.Format,
 ) -> None:
@@ -85,7 +87,9 @@ def main(
     try:
         files = read_tls(listen, tls, tls_client_ca)
         stopping = Stopping(notice, grace)
-        options = ServeOptions(config, listen, stopping, files, last_good, health, envoy_memory, mark_by_header)
+        options = ServeOptions(
+            config, listen, stopping, files, last_good, health, envoy_memory, mark_by_header, patterns_told
+        )
         serve(options, lookups)
     except (ConfigError, EndpointError, ListenError, ProxyError, TrustError) as error:
         raise click.UsageError(str(error)) from error

@@ -51,6 +51,7 @@ from extproc.transport import listen as listening
 from extproc.transport.auto import TransportServer, new_server
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import RunJob, ServerOptions
+from extproc.worker import unmatched_patterns
 from extproc.worker.aws_files import AwsFiles
 from extproc.worker.budget_accounts import BudgetAccounts
 from extproc.worker.directories import Directories
@@ -115,6 +116,8 @@ class ServeOptions:
     """Envoy's memory limit in bytes, where Envoy does not share this process's."""
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""
+    patterns_told: bool = False
+    """Whether `up` has told which patterns match nothing."""
 
 
 def serve(options: ServeOptions, lookups: AwsLookups) -> None:
@@ -130,7 +133,7 @@ def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
     budget = budget_of(file.settings, files, options.envoy_memory)
-    worker = Worker(file, lookups, budget, options.mark_by_header, aws_files, options.listen)
+    worker = Worker(file, lookups, budget, options.mark_by_header, aws_files, options.listen, options.patterns_told)
     uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 
@@ -145,9 +148,11 @@ class Worker:
         mark_by_header: bool = False,
         aws_files: AwsFiles | None = None,
         listen: str = "",
+        patterns_told: bool = False,
     ) -> None:
         """Create the parts. Raises `EndpointError`."""
         settings = file.settings
+        self._patterns_told = patterns_told
         self._store = store_of(settings, lambda: self.gateway.settings)
         self._counters = RateCounters(shared_file(settings, listen), listen, lambda: self.gateway.settings)
         self._accounts = BudgetAccounts(listen, lambda: self.gateway.settings)
@@ -260,6 +265,9 @@ class Worker:
     def catalogue_changed(self, catalogue: Catalogue) -> None:
         """Put a new list of models in force; called from the keeper's thread."""
         self.gateway.catalogue = catalogue
+        if not self._patterns_told:
+            self._patterns_told = True
+            unmatched_patterns.tell(self.gateway.settings, catalogue, self._endpoints.region)
 
     def _places_changed(self) -> None:
         """Put a new list of models of another region in force; called from a thread as well."""

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import CONFIG, Gateway, Starter
+from tests.envoy.conftest import Site
 
 DENIED = "arn:aws:iam::333333333333:role/denied"
 
@@ -99,6 +100,19 @@ def test_a_pattern_that_matches_nothing_is_named_at_start_and_in_check(start_gat
     assert code == 0
     assert words in output
     assert "`anthropic.*`" not in output
+
+
+def test_a_worker_names_it_once_aws_has_listed_its_models(site: Site) -> None:
+    """A worker of `up` leaves that to `up`, which says it for all of them."""
+    rules = organisations(models={"allow": ["amazn.*", "anthropic.*"]})
+    (site.folder / "gateway.yaml").write_text(yaml.safe_dump(changed(organisations=rules)))
+    quiet = site.worker(f"unix:{site.folder}/w0.sock", "--patterns-told", name="quiet")
+    worker = site.worker(f"unix:{site.folder}/w1.sock")
+    words = "organisation 'acme' has the pattern `amazn.*` in `models.allow`, which no model matches: none of AWS's"
+    worker.wait_for(re.escape(words))
+    assert worker.log.read_text().count(words) == 1
+    assert "`anthropic.*`" not in worker.log.read_text()
+    assert "has the pattern" not in quiet.log.read_text()
 
 
 def test_a_role_that_cannot_be_assumed_is_named_at_start(start_gateway: Starter) -> None:

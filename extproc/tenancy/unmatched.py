@@ -1,0 +1,28 @@
+"""Patterns of models that match no model: mistakes, which permit or forbid less than they were meant to.
+
+Decisions: docs/decisions.md, D174, D292.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from extproc.bedrock.catalogue import PREFIXES
+from extproc.config import Models
+from extproc.tenancy.policy import matches_none
+
+
+def names_of_models(ids: Iterable[str]) -> str:
+    """Return these ids of models, and that of a profile of each geography, one in each line."""
+    return "\n".join(name for model in ids for name in (model, *(f"{each}.{model}" for each in PREFIXES)))
+
+
+def is_unmatched(key: str, pattern: str, names: str) -> bool:
+    """Return whether a pattern of `models.allow` or `models.deny` (`key`) matches none of `names`, one in each line."""
+    return matches_none(pattern, names, ignore_case=key == "deny")
+
+
+def unmatched(models: Models, names: str) -> Iterator[tuple[str, str]]:
+    """Yield the key and each pattern that matches none of `names`. ARNs are an account's own, and are not judged."""
+    for key, patterns in (("allow", models.allow), ("deny", models.deny)):
+        for pattern in patterns:
+            if not pattern.startswith("arn:") and is_unmatched(key, pattern, names):
+                yield key, pattern
