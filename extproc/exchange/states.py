@@ -2,6 +2,7 @@
 
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.budget import Reservation
+from extproc.exchange.directives import Directive
 from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending, TranslatedRequest
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.image_fetch import ImageFetch
@@ -132,6 +133,9 @@ State = (
     | Responding
     | Done
 )
+
+Step = tuple[State, Directive]
+"""The next state, and what to do."""
 
 Unanswered = (
     Identifying

@@ -23,11 +23,16 @@ from types import CodeType, ModuleType
 from typing import Any
 
 FUNCTIONS = (
-    "extproc.exchange.responses",
+    "extproc.exchange.call",
     "extproc.exchange.chat_endpoint",
+    "extproc.exchange.counting",
     "extproc.exchange.embeddings_endpoint",
+    "extproc.exchange.entry",
     "extproc.exchange.exchange",
     "extproc.exchange.image_fetch",
+    "extproc.exchange.outcome",
+    "extproc.exchange.responses",
+    "extproc.exchange.sending",
     "extproc.transport.grpcio",
     "extproc.transport.http2.server",
     "extproc.transport.http2.session",

@@ -164,8 +164,8 @@ def test_a_request_with_images_is_counted_before_they_are_fetched_and_its_tokens
     assert (len(second.job.charges), second.job.scopes[0].requests) == (1, 0)
     [forward] = exchange.receive(Resumed(admission(second.job)), NOW)
     assert isinstance(forward, Forward)
-    assert exchange._ticket is not None
-    assert ("x-ratelimit-remaining-requests", "9") in exchange._ticket.headers
+    assert exchange._call.ticket is not None
+    assert ("x-ratelimit-remaining-requests", "9") in exchange._call.ticket.headers
 
 
 def test_another_result_is_a_bug(exchange: Exchange) -> None:

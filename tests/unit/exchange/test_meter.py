@@ -82,7 +82,7 @@ def test_only_these_fields_change_once_a_request_has_left(
 ) -> None:
     """Of the others, Envoy is not told again."""
     exchange = sent(gateway, stream=stream)
-    record = exchange._record
+    record = exchange._call.record
     before = record.metadata()
     head, body = UPSTREAM[upstream]
     exchange.receive(head, NOW + 1)

@@ -1,0 +1,91 @@
+"""What is known of a client's call, and the responses that the gateway itself makes of that.
+
+An exchange has one `ClientCall`, which the steps of its three phases (`entry`, `sending`, `outcome`) fill in and read.
+The state of the exchange does not belong to it: a step takes that as an argument, and returns the next one.
+
+Decision: docs/decisions.md, D297.
+"""
+
+from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.budget import Reservation
+from extproc.exchange.directives import Reply
+from extproc.exchange.endpoint import ResponseContext
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.jobs import Admit
+from extproc.exchange.meter import Meter
+from extproc.exchange.models import explained
+from extproc.exchange.rate_limits import Ticket
+from extproc.exchange.spending import Hold
+from extproc.openai.errors import ApiError
+from extproc.telemetry.record import Record
+from extproc.tenancy.directory import Caller
+from extproc.translate.completed import Completed
+
+
+class ClientCall:
+    """A client's call: who makes it, what it is for, what it holds, and what its responses say beside their bodies."""
+
+    def __init__(self, gateway: Gateway, fallback_id: str) -> None:
+        self.gateway = gateway
+        """As the caller's organisation sees it, once that is known."""
+        self.id = fallback_id
+        self.record = Record(fallback_id, gateway.catalogue.region)
+        self.meter = Meter(self.record, 0.0)
+        self.now = 0.0
+        """The time of the latest event, in unix seconds."""
+        self.created = 0
+        self.caller: Caller | None = None
+        self.ignored: tuple[str, ...] = ()
+        self.served = ""
+        """What an alias stands for: the id or ARN that is called."""
+        self.upstream_headers: tuple[str, ...] = ()
+        self.reservation: Reservation | None = None
+        """What it holds of the bytes in flight until its stream has ended."""
+        self.ticket: Ticket | None = None
+        """What it has taken of its caller's limits, if there are any."""
+        self.hold: Hold | None = None
+        """What it holds of its caller's budgets, if there are any."""
+        self.admit: Admit | None = None
+        """What is being counted in a store far away."""
+
+    def response_context(self) -> ResponseContext:
+        """Return what the translation of a response needs to know."""
+        truncation, keys = self.gateway.settings.compat.streaming_truncation, self.gateway.directory.response_keys
+        return ResponseContext(self.id, self.created, int(self.now), truncation, keys)
+
+    def reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
+        """Return a whole response of JSON; `details` is one word for Envoy's access log."""
+        fields = self.headers(("content-type", "application/json"), *headers)
+        changes, usage = self.meter.changes(), self.meter.token_usage()
+        return Reply(status, fields, body, details, self.upstream_headers, changes, usage)
+
+    def error(self, error: ApiError) -> Reply:
+        """Return an error response."""
+        error = explained(error, self.gateway.catalogue, self.caller, self.record.model)
+        self.record.finish = error.code or error.type
+        details = f"oai_{error.code or error.status}"
+        return self.reply(error.status, error.encode(), tuple(error.headers.items()), details)
+
+    def completed(self, completed: Completed) -> Reply:
+        """Return the whole response to a call that Bedrock has served."""
+        assert self.reservation is not None
+        self.reservation.settle(len(completed.body))
+        self.meter.count(completed.usage, completed.finish)
+        headers = self.headers(("content-type", completed.content_type))
+        changes, usage = self.meter.changes(), self.meter.token_usage()
+        return Reply(200, headers, completed.body, "oai_answer", self.upstream_headers, changes, usage)
+
+    def headers(self, *headers: tuple[str, str]) -> Headers:
+        """Return `headers`, and those of every response."""
+        fields = [*headers, ("x-request-id", self.record.request_id)]
+        if self.record.organisation:
+            fields.append(("openai-organization", self.record.organisation))
+        if self.served:
+            fields.append(("x-oai-model-served", self.served))
+        if self.ticket is not None:
+            fields.extend(self.ticket.headers)
+        if self.hold is not None:
+            fields.extend(self.hold.headers)
+        if self.ignored:
+            fields.append(("x-oai-ignored-params", ", ".join(self.ignored)))
+        return tuple(fields)
