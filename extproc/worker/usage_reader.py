@@ -13,7 +13,6 @@ calls are served beside a ledger of any size.
 Decision: docs/decisions.md, D256.
 """
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -66,6 +65,8 @@ class UsageReader:
         self._stop = threading.Event()
         self._read: dict[tuple[int, int], tuple[int, int]] = {}
         """The size and the time of change of each file (device, inode) that was read to its end."""
+        self._passed_over: dict[Path, int | None] = {}
+        """Files that cannot be read, and why."""
         self._forgot = self._noted = 0
         self._trouble = ""
 
@@ -99,13 +100,19 @@ class UsageReader:
         now = int(self._clock())
         oldest = oldest_kept(now - DAY, self._keep_days)  # a day more, for queries that were checked before midnight
         if abs(now - self._forgot) >= DAY:
-            store.forget(oldest)
+            for _ in store.forget(oldest):
+                if self._stop.wait(PAUSE_SECONDS):
+                    return
             self._forgot = now
         read, grown = {}, False
         for path, found in self._files():
             inode, state = (found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns)
             if self._read.get(inode) != state:
-                grown = self._read_on(path, store, oldest) or grown
+                try:
+                    grown = self._read_on(path, store, oldest) or grown
+                except OSError as error:
+                    self._pass_over(path, error)
+                    continue  # it may be readable the next time, and otherwise the same
             read[inode] = state
         if self._stop.is_set():
             return
@@ -122,8 +129,12 @@ class UsageReader:
         with os.scandir(self._ledger.parent) as entries:
             for entry in entries:
                 if entry.name.startswith(name) and _ROTATED.fullmatch(entry.name[len(name) :]):
-                    with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
+                    try:
                         found.append((Path(entry.path), entry.stat()))
+                    except FileNotFoundError:
+                        pass  # renamed or removed meanwhile
+                    except OSError as error:
+                        self._pass_over(Path(entry.path), error)
         if not found:
             raise FileNotFoundError(f"there is no {self._ledger}; Envoy makes it when it starts")
         regular = [each for each in found if stat.S_ISREG(each[1].st_mode)]
@@ -159,6 +170,14 @@ class UsageReader:
             store.add({}, {}, first, offset, size, int(self._clock()))
             return size
         return offset
+
+    def _pass_over(self, path: Path, error: OSError) -> None:
+        """Leave out a file that a rotation has made, and cannot be read. Raises `error` if it is the ledger."""
+        if path == self._ledger:
+            raise error
+        if self._passed_over.get(path) != error.errno:
+            log.warning("%s cannot be read, and its calls are left out: %s", printable(str(path)), error.strerror)
+        self._passed_over[path] = error.errno
 
     def _tell(self, trouble: str) -> None:
         """Log what is wrong, once for as long as it is the same."""

@@ -40,6 +40,9 @@ LONGEST_LOG: Final = 16 * 1024 * 1024
 WAIT_MS: Final = 15_000
 """Longest wait for queries that read in it, in ms: longer than one may take."""
 
+FORGET: Final = 5000
+"""Most rows that one transaction removes, but for those of one bucket more."""
+
 CHECK_EVERY: Final = 1000
 """Steps of SQLite's machine between two looks at the clock."""
 
@@ -83,19 +86,24 @@ _READ: Final = (
 _NEXT_ORGANISATION: Final = "select min(organisation) from sizes where width = ? and organisation > ?"
 
 
+_OLD: Final = "select start, groups from sizes where width = ? and organisation = ? and start < ? order by start"
 _FORGET: Final = (
-    "delete from sums where width = ? and organisation = ? and start < ?",
-    "delete from sizes where width = ? and organisation = ? and start < ?",
+    "delete from sums where width = ? and organisation = ? and start <= ?",
+    "delete from sizes where width = ? and organisation = ? and start <= ?",
+)
+_BUCKETS: Final = (
+    "select start from sizes where width = :width and organisation = :organisation and start >= :start "
+    "and start < :until order by start"
 )
 _SELECT: Final = """
 select start, iif(:by_model, model, ''), iif(:by_token, token, ''),
     sum(requests), sum(input), sum(cached), sum(written), sum(output), sum(cost)
 from sums
-where width = :width and organisation = :organisation and start >= :start and start < :until
+where width = :width and organisation = :organisation and start = :bucket
     and (:kind < 0 or kind = :kind)
     and (:models = '[]' or model in (select value from json_each(:models)))
     and (:tokens = '[]' or token in (select value from json_each(:tokens)))
-group by 1, 2, 3 order by 1, 2, 3 limit :most
+group by 2, 3 order by 2, 3
 """
 
 
@@ -163,20 +171,32 @@ class UsageStore(SqliteFile):
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
 
-    def forget(self, oldest: dict[int, int]) -> None:
+    def forget(self, oldest: dict[int, int]) -> Iterator[None]:
         """Remove buckets before the `oldest` of their width, and the files that were last read before all of these.
 
-        A bucket of one organisation at a time, so that no transaction is long.
+        Yields after each transaction: they are short, since callers make up as many groups a minute as they like.
         """
         for width, start in oldest.items():
             organisation = self._after(width, "")
             while organisation is not None:
-                with self._transaction() as connection:
-                    for statement in _FORGET:
-                        connection.execute(statement, (width, organisation, start))
+                while self._forget_some(width, organisation, start):
+                    yield
                 organisation = self._after(width, organisation)
         with self._transaction() as connection:
             connection.execute("delete from files where read < ?", (min(oldest.values()),))
+
+    def _forget_some(self, width: int, organisation: str, oldest: int) -> bool:
+        """Remove the oldest buckets of an organisation; return whether there were any."""
+        last, rows = None, 0
+        with self._transaction() as connection:
+            for start, groups in connection.execute(_OLD, (width, organisation, oldest)):
+                last, rows = start, rows + groups
+                if rows >= FORGET:
+                    break
+            if last is not None:
+                for statement in _FORGET:
+                    connection.execute(statement, (width, organisation, last))
+        return last is not None
 
     def _after(self, width: int, organisation: str) -> str | None:
         with self._transaction() as connection:
@@ -250,16 +270,22 @@ class UsageView:
     def rows(self, organisation: str, query: UsageQuery) -> tuple[list[UsageRow], int]:
         """Return the rows of whole buckets, and where the next bucket starts, which may be before `query.until`.
 
-        Raises `StoreError`, or `TooSlowError`.
+        A bucket is read by a statement of its own, so that none is that the page has no room for: else each page of a
+        long range would read all of it. Raises `StoreError`, or `TooSlowError`.
         """
+        rows: list[UsageRow] = []
         if query.batch:
-            return [], query.until
+            return rows, query.until
+        parameters = _parameters(organisation, query)
         with self._queried():
-            found = [UsageRow(*row) for row in self._connection.execute(_SELECT, _parameters(organisation, query))]
-        if len(found) <= MOST_ROWS:
-            return found, query.until
-        until = found[-1].start
-        return [row for row in found if row.start < until], until
+            for [start] in self._connection.execute(_BUCKETS, parameters):  # open, it keeps all to one moment
+                if self._is_over():
+                    raise TooSlowError
+                bucket = self._connection.execute(_SELECT, {**parameters, "bucket": start}).fetchall()
+                if rows and len(rows) + len(bucket) > MOST_ROWS:
+                    return rows, start
+                rows += [UsageRow(*row) for row in bucket]
+        return rows, query.until
 
     @contextlib.contextmanager
     def _queried(self) -> Iterator[None]:
@@ -277,7 +303,7 @@ class UsageView:
 
 
 def _parameters(organisation: str, query: UsageQuery) -> dict[str, str | int]:
-    """Return the parameters of `_SELECT`."""
+    """Return the parameters of `_BUCKETS` and `_SELECT`."""
     return {
         "width": query.width,
         "organisation": organisation,
@@ -288,7 +314,6 @@ def _parameters(organisation: str, query: UsageQuery) -> dict[str, str | int]:
         "by_token": "api_key_id" in query.group_by,
         "models": json.dumps(query.models),
         "tokens": json.dumps(query.api_keys),
-        "most": MOST_ROWS + 1,
     }
 
 

@@ -1,11 +1,13 @@
 """Following a ledger: each line counts once, whatever becomes of its file."""
 
+import errno
 import logging
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,6 +153,34 @@ def test_lines_that_are_no_records_are_left_out(
     assert "lines that are no records; they are left out" in caplog.text
     append(ledger, line())
     assert calls() == 2
+
+
+def test_a_rotated_file_that_cannot_be_read_is_passed_over(
+    ledger: Path, calls: Callable[[], int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(ledger, line())
+    (closed := ledger.with_name("usage.jsonl.1")).write_bytes(line())
+    ledger.with_name("usage.jsonl.2").symlink_to("usage.jsonl.2")
+    opened = Path.open
+
+    def forbidden(path: Path, *arguments: Any) -> Any:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments)
+
+    with monkeypatch.context() as closing:
+        closing.setattr(Path, "open", forbidden)
+        assert calls() == 1
+        append(ledger, line())
+        assert calls() == 2
+    assert caplog.text.count("usage.jsonl.1 cannot be read, and its calls are left out: Permission denied") == 2
+    assert calls() == 3
+
+
+def test_a_ledger_that_cannot_be_read_is_an_error(ledger: Path, calls: Callable[[], int]) -> None:
+    ledger.symlink_to(ledger.name)
+    with pytest.raises(OSError, match="symbolic links"):
+        calls()
 
 
 def test_pieces_of_any_size_give_the_same_sums(

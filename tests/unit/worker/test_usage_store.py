@@ -1,5 +1,6 @@
 """The sums in SQLite, written and queried."""
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -118,22 +119,53 @@ def test_a_page_has_whole_buckets_only(path: Path, store: UsageStore, monkeypatc
     assert [row.start for row in rest] == [TODAY] * 2
 
 
+def test_a_page_reads_its_own_buckets_only(path: Path, store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the pages of a long range would take the square of its length."""
+    monkeypatch.setattr(usage_store, "MOST_ROWS", 5)
+    for day in range(25):
+        add(store, *[line(NOW - day * DAY, token=str(number)) for number in range(2)])
+
+    def steps(days: int) -> int:
+        with UsageView(path, 60) as view:
+            counted = itertools.count()
+            view._connection.set_progress_handler(lambda: next(counted) < 0, 1)
+            end = TODAY - (24 - days) * DAY
+            found, until = view.rows(
+                "acme", query(group_by=("api_key_id",), start=TODAY - 24 * DAY, until=end, end=end)
+            )
+            assert (len(found), until) == (4, TODAY - 22 * DAY)
+        return next(counted)
+
+    assert abs(steps(24) - steps(3)) < 10
+
+
 def test_what_is_too_old_is_left_out_and_forgotten(path: Path, store: UsageStore) -> None:
     add(store, line(TODAY - 30 * DAY), line(TODAY - 30 * DAY - 1), line(TODAY - 3 * DAY), line(), first=b"read today")
     wide = {"start": TODAY - 60 * DAY}
     assert [row.start for row in rows(path, query(**wide))] == [TODAY - 30 * DAY, TODAY - 3 * DAY, TODAY]
     assert len(rows(path, query(width=MINUTE, **wide))) == 1
-    store.forget(oldest_kept(NOW + 29 * DAY, 30))
+    list(store.forget(oldest_kept(NOW + 29 * DAY, 30)))
     assert [row.start for row in rows(path, query(**wide))] == [TODAY]
     assert rows(path, query(width=MINUTE, **wide)) == []
     assert store.offset(b"read today") == 1
-    store.forget(oldest_kept(NOW + 31 * DAY, 30))
+    list(store.forget(oldest_kept(NOW + 31 * DAY, 30)))
     assert store.offset(b"read today") == 0
     with sqlite3.connect(path) as connection:
         assert [connection.execute(f"select count(*) from {table}").fetchone() for table in ("sums", "sizes")] == [
             (0,),
             (0,),
         ]
+
+
+def test_what_is_forgotten_is_removed_in_parts(path: Path, store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_store, "FORGET", 10)
+    for minute in range(30):
+        add(store, *[line(TODAY + minute * MINUTE, token=str(number)) for number in range(3)])
+    left = [90]
+    with sqlite3.connect(path) as connection:
+        for _ in store.forget({MINUTE: TODAY + DAY}):
+            left += connection.execute("select count(*) from sums where width = ?", (MINUTE,)).fetchone()
+    assert left == [*range(90, 0, -12), 0]
 
 
 def test_a_query_ends_in_time(path: Path, store: UsageStore) -> None:
