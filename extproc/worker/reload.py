@@ -86,14 +86,8 @@ class SettingsFile:
         if self._look() != self._stamps:  # it changed while it was read
             self._stamps, self._digest = {}, b""
             return None
-        mixed = _keep_fixed(self.settings, new, "that needs a restart; until then the old one is in force")
-        try:
-            config.check_counted(mixed, mixed.tokens)
-        except ConfigError as error:  # there is no store: the file has a `redis`, which only a start connects to
-            log.error("%s; `redis` needs a restart, and until then there are no budgets", error)
-            mixed = _without_budgets(mixed)
         self._trouble = ""
-        self.settings = mixed
+        self.settings = _mixed(self.settings, new, "that needs a restart; until then the old one is in force")
         self._keep()
         return self.settings
 
@@ -110,7 +104,7 @@ class SettingsFile:
         assert settings is not None  # the first is always new
         if kept is not None and self._last_good is not None:
             advice = f"the old one is in force, with which Envoy runs; for the new one, remove {self._last_good.path}"
-            settings = _keep_fixed(kept.settings, settings, f"{advice}, and start Envoy with a new configuration")
+            settings = _mixed(kept.settings, settings, f"{advice}, and start Envoy with a new configuration")
         self.settings = settings
         self._keep()
         return settings
@@ -189,6 +183,20 @@ def _digest(text: bytes, texts: Mapping[str, bytes]) -> bytes:
     return hashlib.sha256(repr((hashlib.sha256(text).digest(), files)).encode()).digest()
 
 
+def _mixed(old: Settings, new: Settings, advice: str) -> Settings:
+    """Return the new settings with what can only be set at the start as it was then, and what depends on that."""
+    mixed = _keep_fixed(old, new, advice)
+    if old.rate_limits.by == "gateway" and new.rate_limits.by == "envoy":  # the file has to have no limits then
+        log.error("`rate_limits.by` has changed: until a restart, limits stay as they were, for somebody has to count")
+        mixed = _with_limits(old, mixed)
+    try:
+        config.check_counted(mixed, mixed.tokens)
+    except ConfigError as error:  # there is no store: the file has a `redis`, which only a start connects to
+        log.error("%s; `redis` needs a restart, and until then there are no budgets", error)
+        mixed = _without_budgets(mixed)
+    return mixed
+
+
 def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
     """Return the new settings, but for what Envoy and the processes were started with; log `advice` if that differs."""
     fixed = {name: getattr(old, name) for name in FIXED}
@@ -206,6 +214,17 @@ def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
             log.warning("`%s.%s` has changed: %s (%s)", section, name, advice, value)
         fixed[section] = msgspec.structs.replace(changed, **{name: value})
     return msgspec.structs.replace(new, **fixed)
+
+
+def _with_limits(old: Settings, settings: Settings) -> Settings:
+    """Return the settings with the limits that organisations and tokens have in the old ones."""
+    replace = msgspec.structs.replace
+    rates = replace(settings.rate_limits, organisation=old.rate_limits.organisation, token=old.rate_limits.token)
+    before = {name: each.limits for name, each in old.organisations.items()}
+    own = {name: replace(each, limits=before.get(name)) for name, each in settings.organisations.items()}
+    of_token = {token.name: token.limits for token in old.tokens}
+    tokens = tuple(replace(token, limits=of_token.get(token.name)) for token in settings.tokens)
+    return replace(settings, rate_limits=rates, organisations=own, tokens=tokens)
 
 
 def _without_budgets(settings: Settings) -> Settings:

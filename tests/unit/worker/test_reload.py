@@ -8,6 +8,7 @@ import pytest
 
 from extproc.config import ConfigError
 from extproc.worker import reload
+from extproc.worker.last_good import LastGood
 from extproc.worker.reload import SettingsFile, follow
 from tests.unit.worker.looks import polled
 
@@ -181,6 +182,40 @@ def test_budgets_that_only_a_restart_can_count_are_not_taken_over(file, path, ca
     assert not settings.budgets.any
     assert "budgets.sqlite: missing" in caplog.text
     assert "`redis` needs a restart, and until then there are no budgets" in caplog.text
+
+
+LIMITS = "rate_limits: {organisation: {requests_per_minute: 5}, token: {requests_per_minute: 3}}\n"
+
+
+def limited(limits, more=""):
+    own = "limits: {tokens_per_minute: 7}" if limits else ""
+    token = f"{{name: one, sha256: {'a' * 64}, organisations: [acme]{', limits: {concurrent_streams: 2}' * limits}}}"
+    return f"organisations: {{acme: {{{own}}}{more}}}\ntokens: [{token}]\n{LIMITS if limits else ''}"
+
+
+def test_limits_stay_until_somebody_else_counts(tmp_path, caplog):
+    put(path := tmp_path / "gateway.yaml", limited(limits=True))
+    file = SettingsFile(path)
+    put(path, limited(limits=False, more=", umbrella: {}") + "rate_limits: {by: envoy, service: 'limits.test:8081'}\n")
+    settings = polled(file)
+    assert (settings.rate_limits.by, settings.rate_limits.organisation.requests_per_minute) == ("gateway", 5)
+    assert settings.rate_limits.token.requests_per_minute == 3
+    assert settings.organisations["acme"].limits.tokens_per_minute == 7
+    assert settings.organisations["umbrella"].limits is None
+    assert settings.tokens[0].limits.concurrent_streams == 2
+    assert "until a restart, limits stay as they were" in caplog.text
+
+
+def test_a_start_with_the_last_good_settings_has_the_same_limits_and_budgets(tmp_path):
+    """Envoy runs with the configuration of then, and there is no store for what is new."""
+    put(path := tmp_path / "gateway.yaml", limited(limits=True))
+    SettingsFile(path, LastGood(tmp_path / "good"))
+    more = "rate_limits: {by: envoy, service: 'limits.test:8081'}\nredis: {url: redis://127.0.0.1}\n"
+    put(path, limited(limits=False) + more + "budgets: {organisation: [{tokens: 5, per: day}]}")
+    settings = SettingsFile(path, LastGood(tmp_path / "good")).settings
+    assert settings.organisations["acme"].limits.tokens_per_minute == 7
+    assert settings.redis is None
+    assert not settings.budgets.any
 
 
 def test_other_settings_beside_it_are_changed(file, path):
