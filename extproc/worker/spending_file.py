@@ -21,6 +21,9 @@ from extproc.worker.sqlite_file import BUSY_SECONDS, SqliteFile
 LEASE: Final = 15.0
 """Seconds without a sign of life after which a worker's open calls are settled by their last counts."""
 
+KEPT: Final = 86_400
+"""Seconds for which an account is kept after its window's end: a clock may be ahead for a while."""
+
 BATCH: Final = 500
 """Most accounts that one `count` removes."""
 
@@ -114,7 +117,7 @@ class SpendingFile(SqliteFile):
                     if connection.execute(_COUNT, (cost, call, part.key)).rowcount:
                         written.append((part, cost))  # else it was settled by the count before
             _settle_dead(connection, now)
-            connection.execute(_FORGET, (int(now), BATCH))
+            connection.execute(_FORGET, (int(now) - KEPT, BATCH))
             connection.execute(_FORGET_TOLD, (int(now), BATCH))
         for part, cost in written:
             part.counted = cost
@@ -228,8 +231,11 @@ def _number_of(group: str) -> str:
 
 
 def _settle_dead(connection: sqlite3.Connection, now: float) -> None:
-    """Settle the calls of workers that have shown no sign of life for `LEASE`, by their last counts."""
-    if connection.execute("delete from workers where seen < ?", (now - LEASE,)).rowcount:
+    """Settle the calls of workers that have shown no sign of life for `LEASE`, by their last counts.
+
+    So are those of workers that seem to be seen in the future: the clock has gone back, and they may be dead.
+    """
+    if connection.execute("delete from workers where seen < ? or seen > ?", (now - LEASE, now + LEASE)).rowcount:
         _settle(connection, _OF_DEAD, ())
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from extproc.limits.spending import Balance, Charge, SpendingStore
 from extproc.worker import spending_file
-from extproc.worker.spending_file import LEASE, SpendingFile
+from extproc.worker.spending_file import KEPT, LEASE, SpendingFile
 from extproc.worker.sqlite_file import StoreError
 
 ACME = Charge("acme", 100, 60, 2**40, 5)
@@ -90,14 +90,26 @@ def test_what_is_spent_outlives_a_worker_whose_open_calls_are_settled_at_its_sta
         assert again.balance("acme") == Balance(5, 0)
 
 
-def test_an_ended_window_is_removed(file: SpendingFile) -> None:
-    charge = Charge("old", 100, 60, 900)
+def test_an_ended_window_is_removed_a_day_later(file: SpendingFile, clock: Clock) -> None:
+    """A clock that is ahead for a while empties no budget."""
+    charge = Charge("old", 100, 60, int(clock.now) + 100)
     file.reserve("1", [charge])
-    file.count({})
     file.settle("1", [charge], [60])
-    assert file.balance("old") == Balance(60, 0)
-    file.count({})
-    assert file.balance("old") == Balance()
+    for ahead, spent in ((0, 60), (KEPT, 60), (101, 0)):
+        clock.now += ahead
+        file.count({})
+        assert file.balance("old") == Balance(spent, 0)
+
+
+def test_a_dead_workers_call_is_settled_also_when_the_clock_goes_back(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        other.reserve("2", [ACME])
+    clock.now -= LEASE + 1
+    file.reserve("1", [Charge("acme", 100, 1, 2**40, 1)])
+    file.count({"1": [1]})
+    assert file.balance("acme") == Balance(5, 1)
 
 
 def test_what_is_no_database_is_an_error_and_stays(tmp_path: Path) -> None:
