@@ -53,8 +53,6 @@ def read(call: ClientCall, admitted: Admitted, request: DecodedRequest | HeldReq
     call.record.model = request.model
     target = resolved(catalogue, admitted.caller, request.model)
     call.record.bedrock_model = target.model_id
-    if catalogue.lists(target.model_id):
-        call.record.known_model = target.model_id
     call.meter.choose(call.gateway.prices.of(target.model_id, target.foundation))
     if admitted.caller.aliases and request.model in admitted.caller.aliases:
         call.served = target.model_id
@@ -76,8 +74,11 @@ def fetched(call: ClientCall, state: Fetching, result: FetchedImages | FetchFail
 
 def planned(call: ClientCall, admitted: Admitted, translated: TranslatedRequest) -> Step:
     """Go on with a request that has been translated, here or in another process."""
-    call.ignored = translated.pending.ignored
-    call.record.ignored_params = len(call.ignored)
+    record, pending = call.record, translated.pending
+    if call.gateway.catalogue.lists(record.bedrock_model):  # not before: mistakes are free, and would fill the metrics
+        record.known_model = record.bedrock_model
+    call.ignored = pending.ignored
+    record.ignored_params = len(pending.ignored)
     hold_calls(admitted.reservation, translated.calls)
     if translated.calls[0].priority:
         call.meter.prioritise()

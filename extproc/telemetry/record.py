@@ -27,8 +27,8 @@ class Record(msgspec.Struct):
     model: str = ""
     bedrock_model: str = ""
     known_model: str = ""
-    """`bedrock_model`, once it is known that there is such a model: AWS lists it, or it has responded. Callers cannot
-    make these up."""
+    """`bedrock_model` of a request that was translated, once it is known that there is such a model: AWS lists it, or
+    it has responded. Callers cannot make these up, nor many of them for nothing."""
     stream: bool = False
     finish: str = ""
     input_tokens: int = 0

@@ -138,6 +138,16 @@ def test_a_chat_is_forwarded_translated_and_signed(exchange: Exchange) -> None:
     assert forward.metadata["model"] == "amazon.nova-micro-v1:0"
 
 
+def test_a_request_that_the_translation_rejects_has_no_known_model(exchange: Exchange) -> None:
+    """Mistakes cost nothing, and metrics have a series for each known model and kind of end."""
+    exchange.receive(headers(), NOW)
+    metadata = only(
+        exchange.receive(RequestBody(chat(messages=[{"role": "tool", "tool_call_id": "x", "content": "y"}])), NOW)
+    ).metadata
+    assert metadata["bedrock_model"].endswith("amazon.nova-micro-v1:0")
+    assert not metadata.get("known_model")
+
+
 def test_nothing_of_the_client_leaves(exchange: Exchange) -> None:
     more = {
         "cookie": "a=b",
