@@ -51,6 +51,7 @@ _MOVE: Final = (
 _SET_STREAMS: Final = (
     "insert into streams values (?, ?, ?) on conflict (key, worker) do update set open = excluded.open"
 )
+_NO_STREAMS: Final = "delete from streams where key = ? and worker = ?"
 _SEEN: Final = "insert into workers values (?, ?) on conflict (worker) do update set seen = excluded.seen"
 _FORGET: Final = (
     "delete from buckets where key in (select key from buckets where requests <= ? and tokens <= ? limit ?)"
@@ -122,9 +123,8 @@ class SharedCounters(SqliteFile):
             most = now + gcra.LONGEST_DEBT
             connection.executemany(_MOVE, [(now, most, change, key) for key, change in batch.items()])
             self._write_streams(connection)
-            if now - self._forgot >= gcra.MINUTE:
-                connection.execute(_FORGET, (now, now, BATCH))
-                self._forgot = now
+            if now - self._forgot >= gcra.MINUTE and connection.execute(_FORGET, (now, now, BATCH)).rowcount < BATCH:
+                self._forgot = now  # else there are more, for the next tick
         self._ticked = now
         for key in batch:
             del self._used[key]
@@ -160,7 +160,8 @@ class SharedCounters(SqliteFile):
 
     def _write_streams(self, connection: sqlite3.Connection) -> None:
         rows = [(key, self._worker, self._open.get(key, 0)) for key in self._unwritten]
-        connection.executemany(_SET_STREAMS, rows)
+        connection.executemany(_SET_STREAMS, [row for row in rows if row[2]])
+        connection.executemany(_NO_STREAMS, [row[:2] for row in rows if not row[2]])
 
     def _written(self) -> None:
         """Forget what is in the file now."""

@@ -16,7 +16,7 @@ from extproc.limits.counters import Counters, Decision, MemoryCounters, Scope
 from extproc.limits.gcra import LONGEST_DEBT, MINUTE
 from extproc.openai.errors import ApiError
 from extproc.worker.rate_counters import PAUSE, RateCounters, shared_file
-from extproc.worker.shared_counters import LEASE, SharedCounters
+from extproc.worker.shared_counters import BATCH, LEASE, SharedCounters
 from extproc.worker.sqlite_file import StoreError
 
 ACME = Scope("organisation acme", "acme", 3, 100, 2)
@@ -234,6 +234,22 @@ def test_streams_of_a_worker_that_was_taken_for_dead_count_again(
     two.tick()
     one.tick()
     assert refused(two.admit([ACME], 1, True)) is not None
+
+
+def test_a_file_keeps_nothing_of_callers_who_have_been_quiet(
+    worker: Callable[[str], SharedCounters], clock: Clock, path: Path
+) -> None:
+    """Subjects of signed tokens may be new with each call."""
+    one = worker("one")
+    for number in range(3 * BATCH):
+        scope = msgspec.structs.replace(ACME, key=f"signed {number}")
+        one.release([scope], one.admit([scope], 1, True))
+    clock.now += 2 * MINUTE
+    for _ in range(4):
+        one.tick()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        [[rows]] = connection.execute("select (select count(*) from buckets) + (select count(*) from streams)")
+    assert rows == 0
 
 
 def test_a_file_that_was_removed_is_made_anew_with_the_streams_there_are(
