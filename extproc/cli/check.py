@@ -44,17 +44,19 @@ MAX_NAMES = 20
 )
 @click.option("--roles", "assume", is_flag=True, help="Assume each organisation's role at AWS.")
 @click.option("--strict", is_flag=True, help="Fail if there is a warning.")
-@click.option("--offline", is_flag=True, help="Read no table and fetch no issuer's keys: send nothing to anybody.")
+@click.option(
+    "--offline", is_flag=True, help="Read no table, fetch no issuer's keys and ask no Redis: send nothing to anybody."
+)
 def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offline: bool) -> None:
     """Check gateway.yaml, and show the organisations and tokens of it, or of the DynamoDB table that it names.
 
     Nothing is sent to AWS but the calls that read that table, and those of --roles. The keys of issuers of signed
-    tokens (`jwt`) are fetched as Envoy does it. A valid setting that is probably a mistake is a warning; a file that
-    cannot be used is an error, with the path of the key, and so is an item of the table, with its key. --strict makes
-    warnings errors, as for CI.
+    tokens (`jwt`) are fetched as Envoy does it, and a Redis is tried as a worker uses it. A valid setting that is
+    probably a mistake is a warning; a file that cannot be used is an error, with the path of the key, and so is an
+    item of the table, with its key. --strict makes warnings errors, as for CI.
 
-    The exit status is 0 if all is well, 2 if something has to be changed, and 1 if the table or an issuer does not
-    answer, or throttles: then nothing is known of it.
+    The exit status is 0 if all is well, 2 if something has to be changed, and 1 if the table, an issuer or the Redis
+    does not answer, or throttles: then nothing is known of it.
 
     With --envoy FILE (which may be repeated) a bootstrap, a dump of Envoy's admin interface or a manifest of a mesh is
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route to Bedrock for requests
@@ -65,6 +67,7 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     from extproc.cli.alias_warnings import alias_warnings, shadowing
     from extproc.cli.issuers import count_keys
     from extproc.cli.model_warnings import model_warnings
+    from extproc.cli.redis_store import check_store
     from extproc.cli.roles import role_failures
     from extproc.cli.unpriced_models import unpriced_models
 
@@ -79,10 +82,11 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
         raise UserError("\n".join(f"{place}: {shadow}" for shadow in shadows))
     if assume and (failures := list(role_failures(settings, endpoints.region))):
         raise UserError("\n".join(printable(f"{place}: {failure}") for failure in failures))
-    keys = None if offline else count_keys(settings)
+    keys, works = (None, []) if offline else (count_keys(settings), check_store(settings.redis))
     now = datetime.datetime.now(datetime.UTC)
     console = Console(highlight=False)
-    console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
+    fine = f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}."
+    console.print("\n".join([fine, *works]))
     if isinstance(place, str):
         console.print(f"Tokens and organisations are those of the DynamoDB {place}.")
     if settings.directory is None:

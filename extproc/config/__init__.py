@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from extproc.bedrock.capability_table import Row
 from extproc.config.aliases import check_aliases
-from extproc.config.budgets import BudgetSettings, check_defaults, check_store, placed
+from extproc.config.budgets import BudgetSettings, any_budgets, check_defaults, check_store, placed
 from extproc.config.capabilities import check_capabilities
 from extproc.config.directory import DirectorySettings
 from extproc.config.directory import DynamoDbSettings as DynamoDbSettings
@@ -61,7 +61,7 @@ from extproc.config.organisations import check_organisation as check_organisatio
 from extproc.config.organisations import check_patterns as check_patterns
 from extproc.config.prices import ModelPrices
 from extproc.config.rate_limits import RateLimitSettings, check_own, check_service
-from extproc.config.redis import RedisSettings, check_redis, placed_redis
+from extproc.config.redis import RedisSettings, check_needed, check_redis, placed_redis
 from extproc.config.regions import check_regions
 from extproc.config.response_keys import check_keys
 from extproc.config.sources import contents, token_texts
@@ -333,13 +333,12 @@ def _state_files(settings: Settings) -> dict[str, str | None]:
 
 
 def check_counted(settings: Settings, tokens: tuple[Token, ...]) -> None:
-    """Check that budgets, if there are any, are kept somewhere; raises `ConfigError`."""
-    check_store(
-        settings.budgets,
-        settings.redis is not None,
-        {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()},
-        (token.budgets for token in tokens),
-    )
+    """Check that budgets are kept somewhere, and that a Redis has something to keep; raises `ConfigError`."""
+    organisations = {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()}
+    own = [token.budgets for token in tokens]
+    check_store(settings.budgets, settings.redis is not None, organisations, own)
+    others = settings.directory is not None or any_budgets(settings.budgets, organisations, own)
+    check_needed(settings.redis, settings.rate_limits, others)
 
 
 def load(path: Path) -> Settings:

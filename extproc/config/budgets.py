@@ -184,6 +184,15 @@ def check_store(
         )
 
 
+def any_budgets(
+    settings: BudgetSettings,
+    organisations: Mapping[str, tuple[Budgets | None, Budgets | None]],
+    tokens: Iterable[Budgets | None],
+) -> bool:
+    """Return whether anybody has a budget; the arguments are those of `check_store`."""
+    return any(True for _ in _places(settings, organisations, tokens))
+
+
 def placed(settings: BudgetSettings, folder: Path) -> BudgetSettings:
     """Return the settings with the whole path of their file."""
     if settings.sqlite is None:

@@ -1,6 +1,6 @@
 """`redis`: a Redis or Valkey in which the workers of several machines count rates and budgets.
 
-Decision: docs/decisions.md, D251.
+Decisions: docs/decisions.md, D251, D278.
 """
 
 from pathlib import Path
@@ -79,6 +79,18 @@ def check_redis(settings: RedisSettings | None, rates: RateLimitSettings, budget
         raise ConfigError("redis.ca_file: the URL begins with redis://, which has no TLS; write rediss://")
     if settings.username is not None and settings.password_file is None:
         raise ConfigError("redis.username: a user needs a password; add `password_file`")
+
+
+def check_needed(settings: RedisSettings | None, rates: RateLimitSettings, others: bool) -> None:
+    """Check that something is counted there: rates, or `others`, which are budgets and a table's limits.
+
+    Raises `ConfigError`.
+    """
+    if settings is not None and rates.by == "envoy" and not others:
+        raise ConfigError(
+            "redis: nothing is counted there, as there are no budgets, and with `rate_limits.by: envoy` the service "
+            "has the limits; remove it, or add `budgets`"
+        )
 
 
 def placed_redis(settings: RedisSettings | None, folder: Path) -> RedisSettings | None:

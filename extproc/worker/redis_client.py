@@ -5,7 +5,7 @@ something once a second (`extproc.worker.redis_limits`) asks for it.
 
 Invariant: `run` and `connect` end or go on whatever the server does, and nothing waits for them.
 
-Decision: docs/decisions.md, D252.
+Decisions: docs/decisions.md, D252, D278.
 """
 
 import asyncio
@@ -118,6 +118,32 @@ class RedisClient:
             self.attempted.set()
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    async def probe(self, script: Script, message: bytes) -> None:
+        """Connect, run a script and write a key for a second, once; to the place of the keys where a cluster names it.
+
+        Raises `OSError`, `ValueError`, `RedisError` or `ReplyError`.
+        """
+        commands = (
+            pack(b"EVALSHA", script.sha, b"1", self._key, message),
+            pack(b"SET", self._key + b"told:check", b"1", b"EX", b"1"),
+        )
+        for again in (True, False):
+            await self._connect()
+            try:
+                await self._ask(commands)
+                return
+            except RedisError:
+                if not again or self._moved is None:
+                    raise
+            finally:
+                self.close()
+
+    async def _ask(self, commands: Sequence[bytes]) -> None:
+        assert self._connection is not None
+        async with asyncio.timeout(CONNECT_SECONDS):
+            for each in commands:
+                await _reply(self._connection, each)
 
     def close(self) -> None:
         """Close the connection."""

@@ -46,3 +46,25 @@ def test_what_is_wrong_is_named(text: str, words: str) -> None:
 def test_two_places_are_one_too_many(section: str) -> None:
     with pytest.raises(ConfigError, match=rf"{section}\.sqlite: `redis` is where all is counted; keep one of the two"):
         parse(f"redis: {{url: redis://h}}\n{section}: {{sqlite: a}}".encode())
+
+
+BY_ENVOY = "redis: {url: redis://h}\nrate_limits: {by: envoy, service: 'ratelimit:8081'}\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "budgets: {organisation: [{tokens: 5, per: day}]}",
+        "organisations: {acme: {user_budgets: [{tokens: 5, per: day}]}}",
+        f"organisations: {{acme: {{}}}}\ntokens: [{{name: a, sha256: {'ab' * 32}, organisations: [acme], "
+        "budgets: [{tokens: 5, per: day}]}]",
+        "directory: {dynamodb: {table: oai}}",
+    ],
+)
+def test_a_service_of_rates_leaves_it_the_rest(more: str) -> None:
+    assert parse((BY_ENVOY + more).encode()).redis is not None
+
+
+def test_one_in_which_nothing_is_counted_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="redis: nothing is counted there, as there are no budgets"):
+        parse(BY_ENVOY.encode())
