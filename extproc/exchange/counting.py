@@ -13,6 +13,7 @@ from extproc.config.redis import ADMIT_SECONDS
 from extproc.exchange.call import ClientCall
 from extproc.exchange.directives import Wait
 from extproc.exchange.endpoint import TranslatedRequest
+from extproc.exchange.gateway import RemoteStore
 from extproc.exchange.jobs import Admission, Admit
 from extproc.exchange.rate_limits import count, take, ticket, to_take
 from extproc.exchange.spending import Hold, to_hold
@@ -42,7 +43,7 @@ def count_call(call: ClientCall, admitted: Admitted, translated: TranslatedReque
     """
     remote, limits, budgets = call.gateway.remote, admitted.caller.limits, admitted.caller.budgets
     if remote is not None and remote.ready:
-        return _count_remotely(call, admitted, translated)
+        return _count_remotely(call, remote, admitted, translated)
     if limits is not None:
         counters, counted = call.gateway.counters, call.ticket
         call.ticket = None
@@ -55,14 +56,22 @@ def count_call(call: ClientCall, admitted: Admitted, translated: TranslatedReque
     return None
 
 
-def _count_remotely(call: ClientCall, admitted: Admitted, translated: TranslatedRequest) -> Step | None:
-    """Return the step that waits for a store far away; None for a caller without limits and budgets."""
+def _count_remotely(
+    call: ClientCall, remote: RemoteStore, admitted: Admitted, translated: TranslatedRequest
+) -> Step | None:
+    """Return the step that waits for a store far away; None for a caller without limits and budgets.
+
+    None also for a request that is counted by what the worker has taken in advance.
+    """
     limits, budgets, counted = admitted.caller.limits, admitted.caller.budgets, call.ticket
     held = None if budgets is None else _to_hold(call, budgets, translated)
     if limits is None and held is None:
         return None
     call.ticket = None
     scopes, tokens, stream = to_take(limits or (), translated.calls, translated.pending.streams, counted)
+    if held is None and not stream and (known := remote.known(scopes, tokens)) is not None:
+        call.ticket = ticket(call.gateway.counters, scopes, known, call.record.model, tokens, False, counted)
+        return None
     charges, running = ((), None) if held is None else (held.charges, held.costs)
     admit = Admit(call.id, scopes, tokens, stream, charges, running)
     return _wait(call, Counting(admitted, admit, translated, held, counted))

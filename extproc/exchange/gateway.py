@@ -3,7 +3,7 @@
 Decisions: docs/decisions.md, D215, D217.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import Admit, Assume
 from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
 from extproc.exchange.spending import Accounts
-from extproc.limits.counters import Counters
+from extproc.limits.counters import Counters, Decision, Scope
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
 from extproc.value import Value
@@ -50,6 +50,9 @@ class RemoteStore(Protocol):
     @property
     def ready(self) -> bool:
         """Whether it can be asked now; if not, `Counters` and `Accounts` decide without it."""
+
+    def known(self, scopes: Sequence[Scope], tokens: int) -> Decision | None:
+        """Count a request that is no stream by what the worker has taken in advance; None: the store is to be asked."""
 
     def withdraw(self, admit: Admit) -> None:
         """Count a request no more that is over before its exchange got the result. Raises nothing."""

@@ -61,9 +61,11 @@ class RedisRates:
         if decision.alone:
             self._local.settle(divided(scopes, decision.parts), decision, reserved, used)
         else:
-            moved = settled(scopes, decision, reserved, used, self._clock())
-            if moved:
-                self._store.end(decision.call).moved = moved
+            now = self._clock()
+            for key, change in settled(scopes, decision, reserved, used, now).items():
+                if not self._store.advances.move(key, change, now):
+                    moved = self._store.end(decision.call).moved
+                    moved[key] = moved.get(key, 0) + change
 
     def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
         """Count a stream that has ended, where it was counted."""

@@ -4,10 +4,13 @@ A request is admitted by one script, which counts its rates and holds what it ma
 and its end is another. Once a second the worker shows that it lives, what its open calls have cost, and which streams
 it has. What the store does not know of these, because it has forgotten all or a replica took its place, is held anew.
 
+Where limits are large, a request takes enough for those that follow it at once, and these are decided by what is known
+(`extproc.limits.advances`).
+
 While the store does not work, `RedisRates` and `RedisAccounts` decide without it. An end that it does not get is kept,
 and sent when it works again; it has whole costs, so that one that is sent twice counts once.
 
-Decisions: docs/decisions.md, D251, D253.
+Decisions: docs/decisions.md, D251, D253, D277.
 """
 
 import asyncio
@@ -16,7 +19,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -26,13 +29,15 @@ from extproc.config import Settings
 from extproc.config.redis import RedisSettings
 from extproc.exchange.jobs import Admission, Admit
 from extproc.limits import gcra
-from extproc.limits.counters import Bucket, Clock, Decision, decide
+from extproc.limits.counters import Bucket, Clock, Decision, Scope, decide
 from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, Running, others
 from extproc.limits.spending import decide as decide_budgets
 from extproc.openai.errors import ApiError
+from extproc.worker.redis_advances import RedisAdvances
 from extproc.worker.redis_alone import RedisAccounts, RedisRates
 from extproc.worker.redis_client import RedisClient
 from extproc.worker.redis_connection import Done, RedisError
+from extproc.worker.redis_ends import End
 from extproc.worker.redis_scripts import ADMIT, BEAT, END, LEASE_MS
 
 log = logging.getLogger(__name__)
@@ -56,30 +61,11 @@ MOST_KEPT: Final = 100_000
 
 CLOSE_SECONDS: Final = 1.0
 
-_REPLY: Final = msgspec.msgpack.Decoder(tuple[list[tuple[int, int, int]], list[tuple[int, int]], list[int]])
+Reply = tuple[list[tuple[int, int, int]], list[tuple[int, int]], list[int], int]
+_REPLY: Final = msgspec.msgpack.Decoder(Reply)
 _BEATEN: Final = msgspec.msgpack.Decoder(tuple[int, list[str], list[tuple[int, int]]])
 
 Item = TypeVar("Item")
-
-
-class End:
-    """What is to be counted of a call that is over."""
-
-    __slots__ = ("charges", "costs", "moved", "released")
-
-    def __init__(self) -> None:
-        self.moved: dict[str, int] = {}
-        self.released: Sequence[str] = ()
-        self.charges: Sequence[Charge] = ()
-        self.costs: Sequence[int] = ()
-
-    def complete(self, before: "End | None") -> None:
-        """Take what an earlier end of the call has, and this one has not: its cost and its stream may end apart."""
-        if before is None:
-            return
-        self.released = self.released or before.released
-        if not self.charges:
-            self.charges, self.costs = before.charges, before.costs
 
 
 class RedisStore:
@@ -93,6 +79,7 @@ class RedisStore:
         self.workers = 1
         """Workers that share it, as of the last beat."""
         self.client = RedisClient(redis, (ADMIT, END, BEAT), f"{{{redis.prefix}}}:")
+        self.advances = RedisAdvances(clock, self._owe)
         self._seconds = redis.timeout_ms / 1000
         self._clock = clock
         self._name = os.urandom(8).hex()
@@ -124,19 +111,30 @@ class RedisStore:
 
     async def __call__(self, admit: Admit, seconds: float) -> Admission:
         """Admit a request; where the store does not reply in time, without it."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Reply | RedisError] = asyncio.get_running_loop().create_future()
+        sent, ahead = self._clock(), self.advances.ask(admit)
 
         def done(reply: Any) -> None:
+            answer: Reply | RedisError = reply if isinstance(reply, RedisError) else _REPLY.decode(reply)
+            if ahead and isinstance(answer, RedisError):
+                self.advances.failed(admit)
+            elif ahead and not isinstance(answer, RedisError):
+                self.advances.taken(admit, sent, answer[0], answer[3])
             if not future.done():
-                future.set_result(reply)
+                future.set_result(answer)
 
         if self._ends:
             self._flush()
-        self.client.run_script(ADMIT, self._message(admit), done, self._seconds)
-        reply = await future
-        failed = isinstance(reply, RedisError)
-        admit.admission = admission = self._without(admit) if failed else self._with(admit, reply)
+        self.client.run_script(ADMIT, self._message(admit, sent, ahead), done, self._seconds)
+        answer = await future
+        admit.admission = admission = (
+            self._without(admit) if isinstance(answer, RedisError) else self._with(admit, answer)
+        )
         return admission
+
+    def known(self, scopes: Sequence[Scope], tokens: int) -> Decision | None:
+        """Count a request that is no stream by what was taken in advance; None: the store has to be asked."""
+        return self.advances.admit(scopes, tokens)
 
     def withdraw(self, admit: Admit) -> None:
         """Count a request no more that is over before it was admitted, or before its exchange got to know that."""
@@ -190,6 +188,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Send what is to be sent, and close the connection."""
+        self.advances.tell()
         self._flush()
         self._send_kept()
         with contextlib.suppress(TimeoutError):
@@ -213,6 +212,7 @@ class RedisStore:
             return
         whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(MOST_RECENT)
         self._beats += 1
+        self.advances.sweep()
         streams, calls = list(self._streams) if whole else [], list(self._running)
         for start in range(0, max(len(streams), len(calls), len(accounts), 1), BATCH):
             sent = self._costs(calls[start : start + BATCH], whole)
@@ -235,27 +235,37 @@ class RedisStore:
         costs = {call: self._running[call][1]() for call in calls if call in self._running}
         return costs if whole else {call: each for call, each in costs.items() if each != self._counted.get(call)}
 
-    def _message(self, admit: Admit) -> bytes:
+    def _owe(self, owed: Mapping[str, int]) -> None:
+        """Have buckets of tokens moved, for calls that nobody tells apart."""
+        moved = self.end("").moved
+        for key, change in owed.items():
+            moved[key] = moved.get(key, 0) + change
+
+    def _message(self, admit: Admit, now: int, ahead: int) -> bytes:
+        """Return the request as a message. It takes the rests of its scopes' advances with it."""
         scopes = [
             (
                 each.key,
                 gcra.cost(1, each.requests) if each.requests else -1,
                 min(gcra.cost(admit.tokens, each.tokens), gcra.LONGEST_DEBT) if each.tokens else -1,
                 each.streams,
+                *self.advances.take_rest(each.key, now),
             )
             for each in admit.scopes
         ]
-        return self._encoded(admit.call, admit.stream, scopes, admit.charges)
+        return self._encoded(admit.call, admit.stream, scopes, admit.charges, ahead)
 
-    def _encoded(self, call: str, stream: bool, scopes: Sequence[object], charges: Sequence[Charge]) -> bytes:
+    def _encoded(
+        self, call: str, stream: bool, scopes: Sequence[object], charges: Sequence[Charge], ahead: int = 0
+    ) -> bytes:
         rows = [
             (each.key, each.limit, each.amount, each.end, each.counted, each.enforced, each.group) for each in charges
         ]
-        return msgspec.msgpack.encode((self._name, call, MOST_IN_GROUP, stream, scopes, rows))
+        return msgspec.msgpack.encode((self._name, call, MOST_IN_GROUP, stream, scopes, rows, ahead))
 
-    def _with(self, admit: Admit, reply: bytes) -> Admission:
+    def _with(self, admit: Admit, answer: Reply) -> Admission:
         """Return the decision, by what the store has returned."""
-        buckets, balances, shared = _REPLY.decode(reply)
+        buckets, balances, shared, _ = answer
         decision: Decision | None = None
         if admit.scopes:
             now = self._clock()

@@ -21,6 +21,7 @@ Decisions: docs/decisions.md, D247, D251.
 
 from typing import Final
 
+from extproc.limits.advances import MOST_USED
 from extproc.limits.gcra import LONGEST_DEBT, MINUTE
 from extproc.worker.redis_client import Script
 
@@ -29,7 +30,7 @@ LEASE_MS: Final = 15_000
 
 _PRELUDE: Final = (
     f"""
-local MINUTE, LONGEST, LEASE, DAY = {MINUTE}, {LONGEST_DEBT}, {LEASE_MS}, 86400
+local MINUTE, LONGEST, MOST_USED, LEASE, DAY = {MINUTE}, {LONGEST_DEBT}, {MOST_USED}, {LEASE_MS}, 86400
 local P, M = KEYS[1], cmsgpack.unpack(ARGV[1])
 local t = redis.call('TIME')
 local now_s, now_n = tonumber(t[1]), tonumber(t[2]) * 1000
@@ -87,11 +88,12 @@ end
 ADMIT: Final = Script(
     _PRELUDE
     + r"""
-local worker, call, most, stream, scopes, charges = unpack(M)
+local worker, call, most, stream, scopes, charges, ahead = unpack(M)
 local fits, buckets = true, {}
 for i, scope in ipairs(scopes) do
-  local key, requests, tokens, streams = unpack(scope)
+  local key, requests, tokens, streams, rest_r, rest_k = unpack(scope)
   local r, k = bucket(key)
+  r, k = math.min(math.max(r - rest_r, 0), LONGEST), math.min(math.max(k - rest_k, 0), LONGEST)
   local open = 0
   if stream and streams > 0 then
     redis.call('ZREMRANGEBYSCORE', P .. 'streams:' .. key, '-inf', now_ms)
@@ -101,12 +103,18 @@ for i, scope in ipairs(scopes) do
     or (stream and streams > 0 and open >= streams) then
     fits = false
   end
+  if (requests >= 0 and r + requests > MOST_USED) or (tokens >= 0 and k + tokens > MOST_USED) then ahead = 0 end
   buckets[i] = {r, k, open}
 end
-if fits then
-  for i, scope in ipairs(scopes) do
-    local key, requests, tokens, streams = unpack(scope)
-    set_bucket(key, buckets[i][1] + math.max(requests, 0), buckets[i][2] + math.max(tokens, 0))
+for i, scope in ipairs(scopes) do
+  local key, requests, tokens, streams, rest_r, rest_k = unpack(scope)
+  local r, k = buckets[i][1], buckets[i][2]
+  if fits then
+    if requests >= 0 then r = r + requests + ahead end
+    if tokens >= 0 then k = k + tokens + ahead end
+  end
+  if fits or rest_r ~= 0 or rest_k ~= 0 then set_bucket(key, r, k) end
+  if fits then
     if stream and streams > 0 then
       redis.call('ZADD', P .. 'streams:' .. key, now_ms + LEASE, call)
       redis.call('PEXPIRE', P .. 'streams:' .. key, 4 * LEASE)
@@ -131,13 +139,14 @@ if fits and #charges > 0 then
     redis.call('ZADD', P .. 'workers', now_ms, worker)
   end
 end
-return cmsgpack.pack({buckets, balances, shared})
+return cmsgpack.pack({buckets, balances, shared, fits and ahead or 0})
 """
 )
-"""Admit a request: `[worker, call, most of a group, stream, [[scope, cost of requests or -1, of tokens, most streams]],
-[[account, limit, amount, end, counted, enforced, group]]]`. Returns `[[[requests, tokens, streams]], [[spent, held]],
-[positions of charges to an account that others share]]`, all as they were before. Budgets are asked only where the
-rates admit."""
+"""Admit a request: `[worker, call, most of a group, stream, [[scope, cost of requests or -1, of tokens, most streams,
+rest of requests, of tokens]], [[account, limit, amount, end, counted, enforced, group]], advance]`. Returns
+`[[[requests, tokens, streams]], [[spent, held]], [positions of charges to an account that others share], advance]`: all
+as they were before, but with the rests of the last advance given back, and the advance that was taken, or 0. Budgets
+are asked only where the rates admit."""
 
 _SETTLE: Final = r"""
 local function settle(worker, call, accounts, costs, seconds, most)

@@ -1,13 +1,14 @@
 """Counters in a file of SQLite, which the workers of one machine share.
 
-A request takes one transaction of some 25 µs of CPU, in the event loop: a thread would cost more than it saves. What
-a call used in the end is written with the next transaction of its scope, or by the next `tick`. Nothing is synced to
-disk, for a minute's rates are worth nothing after a power cut.
+A request takes one transaction of some 25 µs of CPU, in the event loop: a thread would cost more than it saves. Where
+limits are large, it takes enough for those that follow it at once, and these take none (`extproc.limits.advances`).
+What a call used in the end is written with the next transaction of its scope, or by the next `tick`. Nothing is synced
+to disk, for a minute's rates are worth nothing after a power cut.
 
 Streams are counted by worker. A worker that starts has none; one that shows no sign of life for `LEASE` has none
 either.
 
-Decisions: docs/decisions.md, D236, D238.
+Decisions: docs/decisions.md, D236, D238, D277.
 """
 
 import itertools
@@ -17,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from extproc.limits import gcra
+from extproc.limits import advances, gcra
+from extproc.limits.advances import Advances
 from extproc.limits.counters import Bucket, Clock, Decision, Scope, decide, settled
 from extproc.worker.sqlite_file import SqliteFile
 
@@ -68,6 +70,7 @@ class SharedCounters(SqliteFile):
         self._worker = worker
         self._clock = clock
         super().__init__(path)
+        self._advances = Advances()
         self._forgot = self._ticked = 0
         self._used: dict[str, int] = {}
         """By how much tokens' buckets are yet to be moved."""
@@ -78,27 +81,40 @@ class SharedCounters(SqliteFile):
 
     def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
         """Count a request. Raises `StoreError`."""
+        if not stream and (known := self._advances.admit(scopes, self._clock(), tokens)) is not None:
+            return known
         with self._transaction() as connection:
             now = self._clock()
             decision = decide(scopes, self._found(connection, scopes, now, stream), now, tokens, stream)
             counted = decision.refusal is None
-            rows = [(each.key, new.requests, new.tokens) for each, new in zip(scopes, decision.buckets, strict=True)]
+            advance = counted and advances.worth(scopes, tokens) and advances.permitted(scopes, decision.buckets, now)
+            buckets = [
+                advances.ahead(scope, bucket) if advance else bucket
+                for scope, bucket in zip(scopes, decision.buckets, strict=True)
+            ]
+            rows = [(each.key, new.requests, new.tokens) for each, new in zip(scopes, buckets, strict=True)]
             if counted:
                 connection.executemany(_SET_BUCKET, rows)
             if counted and stream:
                 opened = [(each.key, self._worker, self._open.get(each.key, 0) + 1) for each in scopes if each.streams]
                 connection.executemany(_SET_STREAMS, opened)
         if counted:
-            for scope in scopes:
+            for scope, used, paid in zip(scopes, decision.buckets, buckets, strict=True):
                 self._used.pop(scope.key, None)
+                if advance:
+                    self._advances.hold(scope.key, used, paid)
+                else:
+                    self._advances.drop(scope.key)
                 if stream and scope.streams:
                     self._open[scope.key] = self._open.get(scope.key, 0) + 1
         return decision
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used."""
-        for key, change in settled(scopes, decision, reserved, used, self._clock()).items():
+        now = self._clock()
+        for key, change in settled(scopes, decision, reserved, used, now).items():
             self._used[key] = self._used.get(key, 0) + change
+            self._advances.move(key, change, now)
 
     def release(self, scopes: Sequence[Scope], decision: Decision, *, write: bool = True) -> None:
         """Count a stream that has ended. Raises `StoreError`; then the next `tick` writes it, as without `write`."""
@@ -126,8 +142,10 @@ class SharedCounters(SqliteFile):
             if now - self._forgot >= gcra.MINUTE and connection.execute(_FORGET, (now, now, BATCH)).rowcount < BATCH:
                 self._forgot = now  # else there are more, for the next tick
         self._ticked = now
-        for key in batch:
+        for key, change in batch.items():
             del self._used[key]
+            self._advances.moved(key, change, now)
+        self._advances.sweep(now)
         self._written()
 
     def _begin(self, connection: sqlite3.Connection) -> None:
@@ -144,6 +162,10 @@ class SharedCounters(SqliteFile):
         rows = [(key, self._worker, number) for key, number in self._open.items() if number]
         connection.executemany(_SET_STREAMS, rows)
 
+    def _opened(self) -> None:
+        """Forget what was taken in advance of another file."""
+        self._advances.clear()
+
     def _found(self, connection: sqlite3.Connection, scopes: Sequence[Scope], now: int, stream: bool) -> list[Bucket]:
         """Return the buckets of the scopes, with what is yet to be written of them."""
         keys = (scopes[0].key, scopes[-1].key)
@@ -154,8 +176,12 @@ class SharedCounters(SqliteFile):
         found = []
         for scope in scopes:
             requests, tokens = rows.get(scope.key, (0, 0))
-            moved = gcra.moved(tokens, now, self._used.get(scope.key, 0))
-            found.append(Bucket(requests, moved, opened.get(scope.key, 0)))
+            if self._advances.has(scope.key):
+                rest = self._advances.rest(scope.key, now)
+                requests, tokens = gcra.moved(requests, now, -rest[0]), gcra.moved(tokens, now, -rest[1])
+            else:
+                tokens = gcra.moved(tokens, now, self._used.get(scope.key, 0))
+            found.append(Bucket(requests, tokens, opened.get(scope.key, 0)))
         return found
 
     def _write_streams(self, connection: sqlite3.Connection) -> None:

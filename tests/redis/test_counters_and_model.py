@@ -12,7 +12,7 @@ from tests.redis.server import Redis
 from tests.redis.workers import Worker, by_a_clock
 from tests.unit.worker.test_rate_counters import Clock
 
-LIMITS = st.sampled_from([0, 1, 3, 7, 1000, 10**9])
+LIMITS = st.sampled_from([0, 1, 3, 7, 1000, 100_000, 10**9])
 SCOPES = st.tuples(*[st.builds(Scope, st.just(key), st.just(key), LIMITS, LIMITS, LIMITS) for key in ("a", "b")])
 EVENTS = st.lists(
     st.tuples(

@@ -52,6 +52,9 @@ class Worker:
         self._costs: dict[str, Sequence[int]] = {}
 
     def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
+        """Count a request as an exchange does: first by what was taken in advance."""
+        if not stream and (known := self.store.known(scopes, tokens)) is not None:
+            return known
         admission = self._admitted(Admit(f"call {next(NAMES)}", scopes, tokens, stream, (), None))
         assert admission.decision is not None
         return _value(admission.decision)

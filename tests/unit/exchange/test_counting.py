@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc import config
@@ -17,7 +19,7 @@ from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import Admission, Admit, Fetch, Fetched, FetchedImages
 from extproc.exchange.spending import unavailable
-from extproc.limits.counters import Bucket, decide
+from extproc.limits.counters import Bucket, Decision, Scope, decide
 from extproc.limits.spending import Balance
 from extproc.limits.spending import decide as decide_budgets
 from extproc.tenancy.directory import Directory
@@ -36,6 +38,10 @@ class Store:
         self.ready = True
         self.withdrawn: list[Admit] = []
         self.settled: list[tuple[str, list[int]]] = []
+        self.advance = False
+
+    def known(self, scopes: Sequence[Scope], tokens: int) -> Decision | None:
+        return decide(scopes, [Bucket() for _ in scopes], 0, tokens, False) if self.advance else None
 
     def withdraw(self, admit: Admit) -> None:
         self.withdrawn.append(admit)
@@ -110,6 +116,20 @@ def test_an_admitted_request_is_sent_and_settled(exchange: Exchange, store: Stor
     exchange.close()
     assert store.settled == [(admit.call, [charge.counted])]
     assert store.withdrawn == []
+
+
+def test_what_was_taken_in_advance_is_sent_at_once(gateway: Gateway, exchange: Exchange, store: Store) -> None:
+    store.advance = True
+    own = Organisation(limits=RateLimits(requests_per_minute=10))
+    gateway.settings = msgspec.structs.replace(gateway.settings, organisations={"acme": own})
+    gateway.directory = Directory(gateway.settings)
+    [forward] = sent(exchange)
+    assert isinstance(forward, Forward)
+
+
+def test_a_request_with_a_budget_is_counted_by_the_store(exchange: Exchange, store: Store) -> None:
+    store.advance = True
+    counted(exchange)
 
 
 def test_rates_and_budgets_reject_as_they_do_elsewhere(exchange: Exchange, store: Store) -> None:
