@@ -279,8 +279,11 @@ def show_failures(results):
 
 
 def prepare_environment():
-    """Have programs write without colours, and Python keep what it compiles: stages start it a thousand times."""
-    os.environ.update(NO_COLOR="1", TERM="dumb", PY_COLORS="0")
+    """Have programs write without colours, and Python keep what it compiles: stages start it a thousand times.
+
+    What pip installs is compiled when it is imported, which most of it never is.
+    """
+    os.environ.update(NO_COLOR="1", TERM="dumb", PY_COLORS="0", PIP_COMPILE="0")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 

@@ -142,7 +142,7 @@ def test_the_seconds_of_a_stage_and_those_of_its_processor_are_printed(ci: Any):
 
 
 def test_python_keeps_what_it_compiles_whatever_the_machine_says(ci: Any, monkeypatch: Any):
-    for name in ("NO_COLOR", "TERM", "PY_COLORS"):
+    for name in ("NO_COLOR", "TERM", "PY_COLORS", "PIP_COMPILE"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     ci.prepare_environment()
