@@ -56,11 +56,13 @@ PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 
 # Tests that take minutes, and cover both transports in any run: `make test` runs them once. Of the code that floods
 # pass, HTTP/2 is compiled. What fidelity tests, the translation, is the same on any transport; so is what tests of
-# tenants are for. The compiled run has both.
+# tenants are for. The compiled run has both, and those of SAME: how a start fails, CORS and limits of addresses, which
+# Envoy alone has and which name their transports themselves, and more of the translation.
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 FIDELITY := --ignore tests/envoy/gateway/fidelity
 TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,aliases books_agree budgets budgets_at_once catalogue features geography issuers_keys jwt keys last_used ledger lists metrics move_to_table organisations_rules otlp_ledger rate_limit_service rate_limits redis redis_budgets regions request_metadata roles table token_usage two_organisations usage usage_api)
+SAME     := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,address_limit bad_directories cors operators_settings start tool_schemas)
 
 PACKAGES := bedrock exchange limits openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
@@ -93,7 +95,7 @@ debian: ## Install nginx and Chromium, with which a few tests run, from Debian's
 	else echo "make: nginx and Chromium are not installed, which takes root on Debian: tests with them are skipped"; fi
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(FIDELITY) $(TENANTS) $(ARGS)
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(FIDELITY) $(TENANTS) $(SAME) $(ARGS)
 
 test-compiled: test-compiled-unit test-compiled-gateway ## Run the tests of the compiled packages on compiled code, as in the image
 

@@ -4,7 +4,7 @@ A stage's output appears whole when it has ended, and stays in .run/ci. The last
 the processor that it took (containers not counted), and which failed. `.ci/run NAME…` runs these alone,
 `.ci/run clusters` those with a cluster and what they need.
 
-Decisions: docs/decisions.md, D84, D85, D164, D165.
+Decisions: docs/decisions.md, D84, D85, D164, D165, D276.
 """
 
 import contextlib
