@@ -296,7 +296,7 @@ class Draft:
             check_regions(
                 {name: own.region for name, own in settings.organisations.items()}, settings.region, settings.regions
             )
-            check_state_files(self.source, self.tokens_from, _state_files(settings))
+            check_state_files(self.source, self.tokens_from, settings)
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with naming(source):
@@ -319,17 +319,6 @@ class Draft:
             budgets=placed(settings.budgets, Path(self.source).parent),
             redis=placed_redis(settings.redis, Path(self.source).parent),
         )
-
-
-def _state_files(settings: Settings) -> dict[str, str | None]:
-    """Return the files that are written, by their keys."""
-    return {
-        "last_used_in": settings.last_used_in,
-        "rate_limits.sqlite": settings.rate_limits.sqlite,
-        "budgets.sqlite": settings.budgets.sqlite,
-        "usage.ledger": settings.usage.ledger,
-        "usage.sqlite": settings.usage.sqlite,
-    }
 
 
 def check_counted(settings: Settings, tokens: tuple[Token, ...]) -> None:

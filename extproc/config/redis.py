@@ -56,7 +56,7 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def address(self) -> tuple[str, int]:
         """Return host and port."""
         parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 6379
+        return parts.hostname or "", 6379 if parts.port is None else parts.port
 
     @property
     def database(self) -> int:
@@ -72,9 +72,11 @@ def check_redis(settings: RedisSettings | None, rates: RateLimitSettings, budget
         if path is not None:
             raise ConfigError(f"{section}.sqlite: `redis` is where all is counted; keep one of the two")
     try:
-        settings.address  # noqa: B018 - a port above 65535 raises
+        port = settings.address[1]  # one above 65535 raises
     except ValueError as error:
         raise ConfigError(f"redis.url: {error}") from error
+    if not port:
+        raise ConfigError("redis.url: nothing can listen at port 0; write the store's, or leave it out for 6379")
     if settings.ca_file is not None and not settings.tls:
         raise ConfigError("redis.ca_file: the URL begins with redis://, which has no TLS; write rediss://")
     if settings.username is not None and settings.password_file is None:

@@ -3,6 +3,7 @@
 Decisions: docs/decisions.md, D249, D256, D261, D263.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,9 @@ class OtlpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return where it listens. Raises `ValueError` for an address that there is not."""
         return parse_address(self.endpoint.removeprefix("http://").removesuffix("/"))
 
+
+ROTATED = re.compile(r"([.-][0-9][0-9T:_.-]*)?")
+"""What a rotation adds to the ledger's name: a number or a time. Other names may be an operator's extracts."""
 
 Days = Annotated[int, Meta(ge=3, le=3650, description="a whole number from 3 to 3650")]
 

@@ -16,7 +16,6 @@ Decision: docs/decisions.md, D256.
 import hashlib
 import logging
 import os
-import re
 import stat
 import threading
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from extproc.config.faults import printable
+from extproc.config.usage import ROTATED
 from extproc.openai.usage_query import DAY
 from extproc.worker.file_lock import locked
 from extproc.worker.sqlite_file import StoreError
@@ -48,9 +48,6 @@ NOTE_SECONDS: Final = 5
 """Between two notes that all was read, while nothing is new."""
 
 _MODE: Final = 0o600
-
-_ROTATED: Final = re.compile(r"([.-][0-9][0-9T:_.-]*)?")
-"""What a rotation adds to the ledger's name: a number or a time. Other names may be an operator's extracts."""
 
 
 class UsageReader:
@@ -128,7 +125,7 @@ class UsageReader:
         found, name = [], self._ledger.name
         with os.scandir(self._ledger.parent) as entries:
             for entry in entries:
-                if entry.name.startswith(name) and _ROTATED.fullmatch(entry.name[len(name) :]):
+                if entry.name.startswith(name) and ROTATED.fullmatch(entry.name[len(name) :]):
                     try:
                         found.append((Path(entry.path), entry.stat()))
                     except FileNotFoundError:

@@ -28,6 +28,7 @@ def test_budgets_need_no_file_beside_it() -> None:
         ("url: 'redis://user:secret@h'", "redis.url: expected the URL of a Redis or Valkey without a user or password"),
         ("url: 'http://h'", "redis.url: expected"),
         ("url: 'redis://h:70000'", "redis.url: Port out of range"),
+        ("url: redis://h:0", "redis.url: nothing can listen at port 0"),
         ("url: redis://h, timeout_ms: 0", "redis.timeout_ms: expected a whole number of milliseconds from 1 to 250"),
         ("url: redis://h, ca_file: a", "redis.ca_file: the URL begins with redis://, which has no TLS"),
         ("url: redis://h, username: a", "redis.username: a user needs a password"),

@@ -14,6 +14,10 @@ KEYS = {
     "budgets.sqlite": "budgets: {{sqlite: {}}}",
     "usage.ledger": "usage: {{ledger: {}}}",
 }
+READ = {
+    "redis.password_file": "redis: {{url: 'rediss://redis.example', password_file: {}}}",
+    "redis.ca_file": "redis: {{url: 'rediss://redis.example', ca_file: {}}}",
+}
 
 
 @pytest.fixture
@@ -49,6 +53,44 @@ def test_no_file_is_written_that_is_read(folder: Path, key: str, name: str, reas
 def test_no_file_is_written_by_two(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"usage\.ledger: this is the file of `last_used_in` as well"):
         load(folder, "last_used_in: state", "usage: {ledger: ./state}")
+
+
+@pytest.mark.parametrize("key", READ)
+def test_no_file_is_written_that_holds_a_secret(folder: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"usage\.ledger: this is the file of `{key}` as well; name another file"):
+        load(folder, READ[key].format("secret"), "usage: {ledger: ./secret}")
+    with pytest.raises(ConfigError, match=rf"{key}: the file lies in the folder of `tokens_from`"):
+        load(folder, "tokens_from: tokens", READ[key].format("link/secret"))
+    with pytest.raises(ConfigError, match=rf"{key}: this is gateway\.yaml itself"):
+        load(folder, READ[key].format("gateway.yaml"))
+    with pytest.raises(ConfigError, match=rf"{key}: this is what `tokens_from` names"):
+        load(folder, "tokens_from: tokens/a.yaml", READ[key].format("tokens/a.yaml"))
+
+
+@pytest.mark.parametrize("key", ["rate_limits.sqlite", "budgets.sqlite"])
+@pytest.mark.parametrize("beside", ["x-wal", "x-shm", "x-journal", ".x.lock"])
+def test_no_file_is_one_that_is_written_beside_another(folder: Path, key: str, beside: str) -> None:
+    message = rf"{key}: `{beside}`, which is written beside it, is the file of `usage\.ledger` as well"
+    with pytest.raises(ConfigError, match=message):
+        load(folder, KEYS[key].format("x"), KEYS["usage.ledger"].format(beside))
+
+
+@pytest.mark.parametrize(
+    ("key", "beside"), [("usage.sqlite", "x-wal"), ("usage.sqlite", ".x.reader"), ("last_used_in", ".x.new")]
+)
+def test_nor_beside_these(folder: Path, key: str, beside: str) -> None:
+    usage = "usage: {ledger: ledger, sqlite: x}" if key == "usage.sqlite" else "last_used_in: x"
+    with pytest.raises(ConfigError, match=f"{key}: `{beside}`, which is written beside it"):
+        load(folder, usage, KEYS["budgets.sqlite"].format(beside))
+
+
+@pytest.mark.parametrize("name", ["usage.jsonl.1", "usage.jsonl-20261130"])
+def test_no_file_is_read_as_a_rotated_ledger(folder: Path, name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"usage\.ledger: `{name}` is a name for it after a rotation, and the file of"
+    ):
+        load(folder, f"usage: {{ledger: usage.jsonl, sqlite: {name}}}")
+    assert load(folder, "usage: {ledger: usage.jsonl, sqlite: usage.jsonl.sqlite}").usage.sqlite
 
 
 def test_other_places_are_good(folder: Path) -> None:
