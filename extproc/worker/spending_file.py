@@ -3,7 +3,7 @@
 What is written goes to SQLite's log, which is not synced then: `keep_log_short` has a thread of its own copy it into
 the file, since a disk may take any time for that.
 
-Decisions: docs/decisions.md, D240, D242, D247.
+Decisions: docs/decisions.md, D240, D242, D247, D255.
 """
 
 import contextlib
@@ -30,8 +30,14 @@ BATCH: Final = 500
 LONGEST_LOG: Final = 1024 * 1024
 """Bytes of SQLite's log from which on it is copied into the file, beside those who write."""
 
+FULL_LOG: Final = 8 * LONGEST_LOG
+"""Bytes from which on it is to begin anew, for which writers have to wait: by itself it does in a pause only."""
+
 HUGE_LOG: Final = 256 * LONGEST_LOG
-"""Bytes from which on it is also emptied, for which writers have to wait: by itself it begins anew in a pause only."""
+"""Bytes from which on they wait though the disk is slow."""
+
+SYNC_SECONDS: Final = BUSY_SECONDS / 2
+"""Longest that the disk may take: writers wait for it as long again."""
 
 _TABLES: Final = """
 create table if not exists accounts (key text primary key, spent integer not null, held integer not null,
@@ -47,6 +53,8 @@ create index if not exists told_ends on told (end);
 _ADD: Final = (
     "insert into accounts values (?1, ?2, ?3, ?4) on conflict (key) do update set spent = spent + ?2, held = held + ?3"
 )
+_PASSIVE: Final = "pragma wal_checkpoint(passive)"
+_RESTART: Final = "pragma wal_checkpoint(restart)"
 _REMOVE: Final = "delete from accounts where key = ? and spent = 0 and held = 0"
 _ONE_LESS: Final = "update accounts set spent = spent - 1 where key = ? and spent > 0"
 _HOLD: Final = "insert or ignore into holds values (?, ?, ?, ?, ?)"
@@ -189,15 +197,25 @@ def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> N
     log = path.with_name(f"{path.name}-wal")
     while not stop.wait(seconds):
         with contextlib.suppress(OSError, sqlite3.Error):  # those who count meet it as well, and tell of it
-            size = log.stat().st_size
-            if size > LONGEST_LOG:
+            if log.stat().st_size > LONGEST_LOG:
                 place = f"{path.absolute().as_uri()}?mode=rw"  # it makes no file
                 with contextlib.closing(sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS)) as connection:
-                    copy = "pragma wal_checkpoint(passive)"
-                    connection.execute(copy).fetchall()
-                    if size > HUGE_LOG:
-                        connection.execute(copy).fetchall()  # so that little is left while writers wait
-                        connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+                    _copy(connection)
+
+
+def _copy(connection: sqlite3.Connection, clock: Callable[[], float] = time.monotonic) -> None:
+    """Copy the log into the file; have it begin anew where it is long, and the disk fast enough for those who wait.
+
+    The log is not cut off: a file system may take a second for that, while nobody can write.
+    """
+    [[page]] = connection.execute("pragma page_size").fetchall()
+    [[_, pages, _]] = connection.execute(_PASSIVE).fetchall()
+    if pages * page <= FULL_LOG:
+        return
+    begun = clock()
+    connection.execute(_PASSIVE).fetchall()  # so that little is left while writers wait
+    if clock() - begun < SYNC_SECONDS or pages * page > HUGE_LOG:
+        connection.execute(_RESTART).fetchall()
 
 
 def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
