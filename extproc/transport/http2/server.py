@@ -1,7 +1,8 @@
 """The asyncio driver: sockets, tasks and the clock around `Session`.
 
-A connection is one `_Peer`. Each read is one turn of its session and one write. Jobs run as tasks, one at most for a
-call, and their results are turns of their own; the job of a call that has gone is cancelled.
+A connection is one `_Peer`. Each read is one turn of its session and one write, or two where there are new calls beside
+others. Jobs run as tasks, one at most for a call, and their results are turns of their own; the job of a call that has
+gone is cancelled.
 
 A client that does not read is not read from: when the socket's buffer is full, `pause_writing` pauses reading too.
 Then only the results of jobs can still add to it, of which each open call has one at most.
@@ -194,7 +195,7 @@ class _Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take one turn."""
-        self.session.receive(data)
+        self.session.receive(data, self._settle)
         self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:

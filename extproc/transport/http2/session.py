@@ -1,7 +1,9 @@
 """The gRPC calls of one connection, without I/O: bytes in, bytes out, and jobs to be run in between.
 
 All that one read brings is one turn. First each call collects its messages; then each that got any is handled once, so
-that several pieces of a body found in one read get one response; then everything is written at once.
+that several pieces of a body found in one read get one response; then everything is written at once. New calls come
+last, after what the others led to is written: a call that goes on has a caller who was admitted, and waits for no flood
+of those who are going to be rejected. Health checks do not wait for them either.
 
 | what happened                     | call             | then                                        |
 |-----------------------------------|------------------|---------------------------------------------|
@@ -13,6 +15,8 @@ A call is open until the client resets it, or until we end it: with OK where the
 an error in every other case. `grpc-timeout` is ignored: a client that sets one resets the stream when it is over.
 
 Invariant: a call ends with OK only when the client ended it first, in between two messages.
+
+Decision: docs/decisions.md, D293.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,8 +94,8 @@ class Session:
         """Number of open calls of `Process`."""
         return sum(not call.check for call in self._calls.values())
 
-    def receive(self, data: bytes) -> None:
-        """Handle the client's bytes."""
+    def receive(self, data: bytes, between: Callable[[], None] | None = None) -> None:
+        """Handle the client's bytes; `between` writes what there is before new calls, if there are other ones too."""
         turn: dict[GrpcCall, None] = {}
         for event in self.connection.receive(data):
             if type(event) is DataReceived:
@@ -105,10 +109,16 @@ class Session:
                 self._drop(event.stream_id)
         if self.connection.fault is not None:  # nothing more is sent but GOAWAY
             self.drop_all()
+        new: list[GrpcCall] = []
         for call in turn:
-            if call.id in self._calls:
-                self._handle_messages(call)
-                self._reserve(call)
+            if call.stream is None and not call.check:
+                new.append(call)
+            else:
+                self._take_turn(call)
+        if between is not None and 0 < len(new) < len(turn):
+            between()
+        for call in new:
+            self._take_turn(call)
 
     def resume(self, call: GrpcCall, result: JobResult) -> None:
         """Continue `call` with the result of its job."""
@@ -154,6 +164,11 @@ class Session:
             self.connection.send_trailers(stream_id, error_response)
         else:
             self._calls[stream_id] = GrpcCall(stream_id, request.path == CHECK, self._message_bytes)
+
+    def _take_turn(self, call: GrpcCall) -> None:
+        if call.id in self._calls:
+            self._handle_messages(call)
+            self._reserve(call)
 
     def _handle_messages(self, call: GrpcCall) -> None:
         """Handle the messages of this turn; then end the call if it is over."""

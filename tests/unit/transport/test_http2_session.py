@@ -159,6 +159,44 @@ class TestTurns:
         received = gateway.flush()
         assert [envoy.read(received[call].messages[-1])["piece"] for call in calls] == [b"abc"] * 3
 
+    def test_new_calls_come_after_the_others_and_what_those_led_to_is_written_before(self, client, envoy, exchanges):
+        gateway = client(PIECES)
+        going = begun(gateway, envoy)
+        new = [gateway.open() for _ in range(20)]
+        for call in new:
+            gateway.send_messages(call, envoy.request_headers())
+        gateway.send_messages(going, envoy.response_body(b"x"))
+        check = gateway.open(CHECK.decode())
+        gateway.send_messages(check, b"", end=True)
+        made = []
+
+        def between():
+            gateway.receive_frames()
+            made.append(len(exchanges))
+
+        gateway.session.receive(gateway.h2.data_to_send(), between)
+        assert made == [1], "no new call was handled before"
+        assert envoy.read(gateway.calls[going].messages[-1])["piece"] == b"a"
+        assert gateway.calls[check].messages == [SERVING]
+        assert not gateway.calls.keys() & set(new)
+        assert gateway.flush().keys() == {going, check, *new}
+        assert len(exchanges) == 21
+
+    def test_where_all_calls_are_new_or_none_is_there_is_one_write(self, client, envoy, exchanges):
+        gateway, writes = client(PIECES), []
+
+        def sent(*calls, message):
+            for call in calls:
+                gateway.send_messages(call, message)
+            gateway.session.receive(gateway.h2.data_to_send(), lambda: writes.append(calls))
+            gateway.receive_frames()
+
+        calls = [gateway.open() for _ in range(3)]
+        sent(*calls, message=envoy.request_headers())
+        sent(*calls, message=envoy.request_body())
+        assert writes == []
+        assert [len(gateway.calls[call].messages) for call in calls] == [2, 2, 2]
+
     def test_messages_before_an_error_get_their_responses(self, client, envoy, caplog):
         script = {**WAITING, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c"), Abort("no more")], [Body(b"d")]]}
         gateway = client(script)
