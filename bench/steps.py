@@ -22,7 +22,7 @@ from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import FoundationModel
 from extproc.bedrock.sigv4 import Signer
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import (
@@ -95,7 +95,7 @@ def gateway() -> Gateway:
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),
         detokenise=cl100k_base.decode,
-        budget=Budget(NEVER_USED_UP, NEVER_USED_UP),
+        budget=MemoryBudget(NEVER_USED_UP, NEVER_USED_UP),
         counters=MemoryCounters(time.monotonic_ns),
     )
 

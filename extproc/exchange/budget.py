@@ -25,7 +25,7 @@ from extproc.openai.errors import ApiError
 RETRY_SECONDS = "1"
 
 
-class Budget:
+class MemoryBudget:
     """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`.
 
     `stream_bytes` is what each request counts beside its bodies.
@@ -84,7 +84,7 @@ class Reservation:
     Envoy and the worker have first the one and then the other; and `response`, where all of it is kept.
     """
 
-    def __init__(self, budget: Budget, organisation: str, body: int) -> None:
+    def __init__(self, budget: MemoryBudget, organisation: str, body: int) -> None:
         """Raise `ApiError` as `hold` does."""
         self.body = self.outgoing = self.response = self.size = 0
         self._budget = budget

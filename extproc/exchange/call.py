@@ -14,7 +14,7 @@ from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import Admit
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import explained
-from extproc.exchange.rate_limits import Ticket
+from extproc.exchange.rate_limits import RateTicket
 from extproc.exchange.spending import Hold
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -41,7 +41,7 @@ class ClientCall:
         self.upstream_headers: tuple[str, ...] = ()
         self.reservation: Reservation | None = None
         """What it holds of the bytes in flight until its stream has ended."""
-        self.ticket: Ticket | None = None
+        self.ticket: RateTicket | None = None
         """What it has taken of its caller's limits, if there are any."""
         self.hold: Hold | None = None
         """What it holds of its caller's budgets, if there are any."""

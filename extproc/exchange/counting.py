@@ -18,7 +18,7 @@ from extproc.exchange.jobs import Admission, Admit
 from extproc.exchange.rate_limits import count, take, ticket, to_take
 from extproc.exchange.spending import Hold, to_hold
 from extproc.exchange.states import Admitted, Counting, Fetching, Step
-from extproc.limits.spending import Budget
+from extproc.limits.spending import OwnedBudget
 from extproc.openai.errors import ApiError
 
 
@@ -109,7 +109,7 @@ def settle(call: ClientCall) -> None:
         call.hold.settle()
 
 
-def _to_hold(call: ClientCall, budgets: Sequence[Budget], translated: TranslatedRequest) -> Hold | None:
+def _to_hold(call: ClientCall, budgets: Sequence[OwnedBudget], translated: TranslatedRequest) -> Hold | None:
     """Return what the request may cost in its caller's budgets. Raises `ApiError`."""
     calls, streams = translated.calls, translated.pending.streams
     on_unpriced, accounts = call.gateway.settings.budgets.on_unpriced, call.gateway.accounts

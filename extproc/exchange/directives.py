@@ -21,7 +21,7 @@ from msgspec import Struct
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.jobs import Job
 from extproc.payload import Payload
-from extproc.telemetry.token_usage import TokenUsage
+from extproc.telemetry.token_usage import EnvoyTokenUsage
 
 Metadata = dict[str, str | int | bool]
 """Dynamic metadata for Envoy, in the namespace `oai`, which access logs and limits read. Read-only; compiled code
@@ -61,7 +61,7 @@ class Reply(Struct, frozen=True):
     details: str
     remove: tuple[str, ...] = ()
     metadata: Metadata | None = None
-    usage: TokenUsage | None = None
+    usage: EnvoyTokenUsage | None = None
 
 
 class Head(Struct, frozen=True):
@@ -79,7 +79,7 @@ class Body(Struct, frozen=True):
     data: bytes
     end_of_stream: bool = False
     metadata: Metadata | None = None
-    usage: TokenUsage | None = None
+    usage: EnvoyTokenUsage | None = None
 
 
 class Wait(Struct, frozen=True):

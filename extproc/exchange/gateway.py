@@ -18,7 +18,7 @@ from extproc.bedrock.request_metadata import HEADER
 from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Organisation, Settings
 from extproc.config.roles import RoleSettings
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import Admit, Assume
 from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
@@ -73,7 +73,7 @@ class Gateway:
     """Return AWS credentials that are valid now, or None."""
     detokenise: Detokeniser
     """cl100k_base token ids to text."""
-    budget: Budget
+    budget: MemoryBudget
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
     counters: Counters
     """What counts the rates of callers with limits. It stays the same object, too."""

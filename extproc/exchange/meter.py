@@ -19,7 +19,7 @@ from extproc.exchange.directives import Metadata
 from extproc.openai.completion import Usage
 from extproc.payload import Payload, segments
 from extproc.telemetry.record import Record
-from extproc.telemetry.token_usage import TokenUsage, token_usage
+from extproc.telemetry.token_usage import EnvoyTokenUsage, token_usage
 
 BYTES_PER_TOKEN: Final = 4
 
@@ -114,7 +114,7 @@ class Meter:
                 changed[name] = told[name] = value
         return changed
 
-    def token_usage(self) -> TokenUsage | None:
+    def token_usage(self) -> EnvoyTokenUsage | None:
         """Return the tokens as Envoy's own filters know them, if it is to have them and the call has taken any."""
         return token_usage(self._record) if self._envoy_ai else None
 

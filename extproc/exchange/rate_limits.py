@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import input_estimates
-from extproc.limits.counters import Counters, Decision, Refusal, Scope, Standing
+from extproc.limits.counters import Counters, Decision, Rejection, Scope, Standing
 from extproc.openai.errors import ApiError
 
 ASSUMED_OUTPUT: Final = 1024
@@ -32,7 +32,7 @@ _MS: Final = 1_000_000
 _UNITS: Final = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)", "streams": "open streams"}
 
 
-class Ticket:
+class RateTicket:
     """What one request has taken of its caller's limits; `headers` tell what remains of them."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Ticket:
             self._counters.release(self._scopes, self._decision)
 
 
-def count(counters: Counters, scopes: Sequence[Scope], model: str) -> Ticket:
+def count(counters: Counters, scopes: Sequence[Scope], model: str) -> RateTicket:
     """Take a request's part of the limits of requests alone. Raises as `take`, also for a debt of tokens."""
     return ticket(counters, scopes, counters.admit(scopes, 0, False), model, 0, False)
 
@@ -69,8 +69,8 @@ def take(
     model: str,
     calls: Sequence[BedrockCall],
     stream: bool,
-    counted: Ticket | None = None,
-) -> Ticket:
+    counted: RateTicket | None = None,
+) -> RateTicket:
     """Take a request's part of the limits; `counted` is what `count` has taken of them.
 
     Raises a 429 `ApiError`, or a 503 where the store does not work.
@@ -80,7 +80,7 @@ def take(
 
 
 def to_take(
-    scopes: Sequence[Scope], calls: Sequence[BedrockCall], stream: bool, counted: Ticket | None
+    scopes: Sequence[Scope], calls: Sequence[BedrockCall], stream: bool, counted: RateTicket | None
 ) -> tuple[Sequence[Scope], int, bool]:
     """Return what a request is to take, before that is decided: of which limits, how many tokens, and if a stream."""
     stream = stream and any(scope.streams for scope in scopes)
@@ -95,14 +95,14 @@ def ticket(
     model: str,
     tokens: int,
     stream: bool,
-    counted: Ticket | None = None,
-) -> Ticket:
+    counted: RateTicket | None = None,
+) -> RateTicket:
     """Return the ticket of a request that is within the limits. Raises a 429 `ApiError` for another."""
     if counted is not None:
         decision = replace(decision, requests=counted.requests)
-    if decision.refusal is not None:
-        raise _refused(decision, decision.refusal, model, tokens)
-    return Ticket(counters, scopes, decision, tokens, stream)
+    if decision.rejection is not None:
+        raise _rejected(decision, decision.rejection, model, tokens)
+    return RateTicket(counters, scopes, decision, tokens, stream)
 
 
 def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
@@ -146,21 +146,21 @@ def duration(nanoseconds: int) -> str:
     return f"{minutes}m{seconds}{fraction}s" if minutes else f"{seconds}{fraction}s"
 
 
-def _refused(decision: Decision, refusal: Refusal, model: str, tokens: int) -> ApiError:
-    kind = "tokens" if refusal.kind == "tokens" else "requests"
-    numbers = f"{refusal.scope.name} on {_UNITS[refusal.kind]}: Limit {refusal.limit}"
+def _rejected(decision: Decision, rejection: Rejection, model: str, tokens: int) -> ApiError:
+    kind = "tokens" if rejection.kind == "tokens" else "requests"
+    numbers = f"{rejection.scope.name} on {_UNITS[rejection.kind]}: Limit {rejection.limit}"
     headers = dict(headers_of(decision))
-    requested = tokens if refusal.kind == "tokens" else 1
-    if refusal.wait is None:
+    requested = tokens if rejection.kind == "tokens" else 1
+    if rejection.wait is None:
         message = f"Request too large for {model} in {numbers}, Requested {requested}. Send a shorter input."
         headers["x-should-retry"] = "false"
     else:
-        again = duration(refusal.wait)
+        again = duration(rejection.wait)
         message = (
-            f"Rate limit reached for {model} in {numbers}, Used {refusal.used}, Requested {requested}. "
+            f"Rate limit reached for {model} in {numbers}, Used {rejection.used}, Requested {requested}. "
             f"Please try again in {again}."
         )
-        milliseconds = -(-refusal.wait // _MS)
+        milliseconds = -(-rejection.wait // _MS)
         headers["retry-after"] = str(-(-milliseconds // 1000))
         headers["retry-after-ms"] = str(milliseconds)
     return ApiError(429, message, type=kind, code="rate_limit_exceeded", headers=headers)

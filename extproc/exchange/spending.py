@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, Meter, input_estimate, output_estimate
-from extproc.limits.spending import MOST_IN_GROUP, Balance, Budget, Charge, Running, Verdict, others
+from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, OwnedBudget, Running, Verdict, others
 from extproc.limits.windows import Calendar
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -52,7 +52,7 @@ class Hold:
     """What one request holds of its caller's budgets; `headers` tell how much of them is used."""
 
     def __init__(
-        self, accounts: Accounts, call: str, budgets: Sequence[Budget], charges: Sequence[Charge], record: Record
+        self, accounts: Accounts, call: str, budgets: Sequence[OwnedBudget], charges: Sequence[Charge], record: Record
     ) -> None:
         self.headers: Headers = ()
         self.accounts = accounts
@@ -92,7 +92,7 @@ class Hold:
 def to_hold(
     accounts: Accounts | None,
     call: str,
-    budgets: Sequence[Budget],
+    budgets: Sequence[OwnedBudget],
     calls: Sequence[BedrockCall],
     meter: Meter,
     record: Record,
@@ -115,7 +115,7 @@ def to_hold(
 
 
 def _charges(
-    budgets: Sequence[Budget], calls: Sequence[BedrockCall], meter: Meter, streams: bool, now: float
+    budgets: Sequence[OwnedBudget], calls: Sequence[BedrockCall], meter: Meter, streams: bool, now: float
 ) -> list[Charge]:
     tokens = sum([input_estimate(call.body) for call in calls])
     limits = [call.most_output for call in calls if not call.inputs]
@@ -140,7 +140,7 @@ def user_key(user: str | None) -> str:
 
 
 def _told(
-    accounts: Accounts, budgets: Sequence[Budget], charges: Sequence[Charge], verdict: Verdict, record: Record
+    accounts: Accounts, budgets: Sequence[OwnedBudget], charges: Sequence[Charge], verdict: Verdict, record: Record
 ) -> Headers:
     """Tell the log and the record which budgets have reached `warn_at`; return what the caller is told of them."""
     most = 0
@@ -165,12 +165,12 @@ def _percent(balance: Balance, charge: Charge) -> int:
     return balance.spent * 100 // charge.limit if charge.limit else 100
 
 
-def _name(budgets: Sequence[Budget], place: int, verdict: Verdict) -> str:
+def _name(budgets: Sequence[OwnedBudget], place: int, verdict: Verdict) -> str:
     name = f"{_ADJECTIVES[budgets[place].per]} budget of {budgets[place].owner}"
     return f"{name} (all beyond the first {MOST_IN_GROUP} share one)" if place in verdict.shared else name
 
 
-def _rejected(budgets: Sequence[Budget], charge: Charge, verdict: Verdict, now: float) -> ApiError:
+def _rejected(budgets: Sequence[OwnedBudget], charge: Charge, verdict: Verdict, now: float) -> ApiError:
     """Return the 429. It says neither how large the budget is nor what is spent."""
     name = _name(budgets, verdict.rejected, verdict)
     if not verdict.exhausted:

@@ -7,7 +7,7 @@ from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending, Tran
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import Admit, HeldRequest
-from extproc.exchange.rate_limits import Ticket
+from extproc.exchange.rate_limits import RateTicket
 from extproc.exchange.responses import ResponseRelay
 from extproc.exchange.routes import BedrockRoute, Route
 from extproc.exchange.side_calls import SideCallBatches
@@ -84,7 +84,7 @@ class Counting(Value, frozen=True):
     admit: Admit
     then: Fetching | TranslatedRequest
     hold: Hold | None = None
-    counted: Ticket | None = None
+    counted: RateTicket | None = None
 
 
 class Sent(Value, frozen=True):

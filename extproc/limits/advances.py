@@ -56,7 +56,7 @@ class Advances:
                 return None
             held.append(advance)
         decision = decide(scopes, [advance.used for advance in held], now, tokens, False)
-        if decision.refusal is not None:
+        if decision.rejection is not None:
             return None
         for advance, bucket in zip(held, decision.buckets, strict=True):
             advance.used = bucket

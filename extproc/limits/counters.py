@@ -49,7 +49,7 @@ class Standing(Value, frozen=True):
     reset: int
 
 
-class Refusal(Value, frozen=True):
+class Rejection(Value, frozen=True):
     """The limit that a request exceeds, and the nanoseconds to wait; None: it exceeds it by itself."""
 
     scope: Scope
@@ -66,7 +66,7 @@ class Decision(Value, frozen=True):
     tokens: Standing | None
     buckets: tuple[Bucket, ...]
     """Of each scope, as the request leaves it."""
-    refusal: Refusal | None = None
+    rejection: Rejection | None = None
     alone: bool = False
     """Whether one process decided alone, in place of counters that it shares with others."""
     parts: int = 1
@@ -79,7 +79,7 @@ class Counters(Protocol):
     """Counters of scopes. A method may raise `ApiError` where the store does not work."""
 
     def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
-        """Count a request of so many tokens, which may be a stream; a refused one is not counted."""
+        """Count a request of so many tokens, which may be a stream; a rejected one is not counted."""
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used, in place of those that were reserved for it."""
@@ -90,7 +90,7 @@ class Counters(Protocol):
 
 def decide(scopes: Sequence[Scope], found: Sequence[Bucket], now: int, tokens: int, stream: bool) -> Decision:
     """Decide about a request; `found` are the buckets of its scopes."""
-    refusal: Refusal | None = None
+    rejection: Rejection | None = None
     before: list[Bucket] = []
     after: list[Bucket] = []
     for scope, bucket in zip(scopes, found, strict=True):
@@ -99,10 +99,10 @@ def decide(scopes: Sequence[Scope], found: Sequence[Bucket], now: int, tokens: i
         before.append(old)
         after.append(new)
         if not _fits(scope, new, now, stream):
-            another = _refusal(scope, old, new, now, tokens, stream)
-            if refusal is None or _severity(another) > _severity(refusal):
-                refusal = another
-    buckets = after if refusal is None else before
+            another = _rejection(scope, old, new, now, tokens, stream)
+            if rejection is None or _severity(another) > _severity(rejection):
+                rejection = another
+    buckets = after if rejection is None else before
     requests: Standing | None = None
     rest: Standing | None = None
     for scope, bucket in zip(scopes, buckets, strict=True):
@@ -110,7 +110,7 @@ def decide(scopes: Sequence[Scope], found: Sequence[Bucket], now: int, tokens: i
             requests = _tighter(requests, bucket.requests, now, scope.requests)
         if scope.tokens:
             rest = _tighter(rest, bucket.tokens, now, scope.tokens)
-    return Decision(requests, rest, tuple(buckets), refusal)
+    return Decision(requests, rest, tuple(buckets), rejection)
 
 
 def settled(scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, now: int) -> dict[str, int]:
@@ -135,7 +135,7 @@ class MemoryCounters:
         """Count a request."""
         now = self._clock()
         decision = decide(scopes, [self._buckets.get(scope.key, Bucket()) for scope in scopes], now, tokens, stream)
-        if decision.refusal is None:
+        if decision.rejection is None:
             for scope, bucket in zip(scopes, decision.buckets, strict=True):
                 self._buckets[scope.key] = bucket
             if len(self._buckets) > self._sweep:
@@ -187,21 +187,21 @@ def _fits(scope: Scope, taken: Bucket, now: int, stream: bool) -> bool:
     )
 
 
-def _refusal(scope: Scope, bucket: Bucket, taken: Bucket, now: int, tokens: int, stream: bool) -> Refusal:
+def _rejection(scope: Scope, bucket: Bucket, taken: Bucket, now: int, tokens: int, stream: bool) -> Rejection:
     """Return the limit of a scope that a request has to wait longest for."""
     latest = now + gcra.MINUTE
-    refusals = []
+    rejections = []
     if scope.requests and taken.requests > latest:
         used = scope.requests - gcra.remaining(bucket.requests, now, scope.requests)
         wait: int | None = gcra.wait(bucket.requests, now, 1, scope.requests)
-        refusals.append(Refusal(scope, "requests", scope.requests, used, wait))
+        rejections.append(Rejection(scope, "requests", scope.requests, used, wait))
     if scope.tokens and taken.tokens > latest:
         used = scope.tokens - gcra.remaining(bucket.tokens, now, scope.tokens)
         wait = None if tokens > scope.tokens else gcra.wait(bucket.tokens, now, tokens, scope.tokens)
-        refusals.append(Refusal(scope, "tokens", scope.tokens, used, wait))
+        rejections.append(Rejection(scope, "tokens", scope.tokens, used, wait))
     if stream and scope.streams and taken.streams > scope.streams:
-        refusals.append(Refusal(scope, "streams", scope.streams, bucket.streams, STREAM_WAIT))
-    return max(refusals, key=_severity)
+        rejections.append(Rejection(scope, "streams", scope.streams, bucket.streams, STREAM_WAIT))
+    return max(rejections, key=_severity)
 
 
 def _tighter(standing: Standing | None, full_at: int, now: int, limit: int) -> Standing:
@@ -212,6 +212,6 @@ def _tighter(standing: Standing | None, full_at: int, now: int, limit: int) -> S
     return Standing(limit, remaining, full_at - now)
 
 
-def _severity(refusal: Refusal) -> int:
-    """Rank the refusal that lasts longest highest."""
-    return gcra.LONGEST_DEBT * 2 if refusal.wait is None else refusal.wait
+def _severity(rejection: Rejection) -> int:
+    """Rank the rejection that lasts longest highest."""
+    return gcra.LONGEST_DEBT * 2 if rejection.wait is None else rejection.wait

@@ -22,7 +22,7 @@ MOST_IN_GROUP: Final = 100_000
 """Most accounts of a group in one window: callers choose how many there are. All others share one account more."""
 
 
-class Budget(Value, frozen=True):
+class OwnedBudget(Value, frozen=True):
     """A budget of an organisation, a token or a user: whole micro-USD (`usd`), or tokens.
 
     `owner` is what callers and the log call its owner. `user` is whether each user of the organisation has one.

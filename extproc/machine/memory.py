@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extproc.config import LimitSettings, Settings
 from extproc.config.capacity import Memory, in_flight_bytes, organisation_bytes, stream_bytes
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.machine.cpus import worker_count
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -24,14 +24,14 @@ def memory_limit(root: Path = CGROUPS, own: Path = OWN_CGROUPS, machine: int | N
     return min(limits, default=machine // 2)
 
 
-def budget_of(settings: Settings, files: int, envoy_memory: int | None = None) -> Budget:
+def budget_of(settings: Settings, files: int, envoy_memory: int | None = None) -> MemoryBudget:
     """Return the budget of one worker, with an Envoy that may have so many open files.
 
     `envoy_memory` is Envoy's own limit; without one they share this process's.
     """
     workers = worker_count(settings)
     whole = in_flight_bytes(settings.limits, Memory(memory_limit(), envoy_memory), workers)
-    return Budget(whole, share_of(settings, whole), stream_bytes(whole * workers, files))
+    return MemoryBudget(whole, share_of(settings, whole), stream_bytes(whole * workers, files))
 
 
 def share_of(settings: Settings, whole: int) -> int:
@@ -40,7 +40,7 @@ def share_of(settings: Settings, whole: int) -> int:
     return organisation_bytes(settings.limits, whole, worker_count(settings), organisations)
 
 
-def too_little(limits: LimitSettings, budget: Budget) -> str | None:
+def too_little(limits: LimitSettings, budget: MemoryBudget) -> str | None:
     """Return a line for the operator where the memory is less than the limits promise."""
     if budget.largest >= limits.body_bytes:
         return None

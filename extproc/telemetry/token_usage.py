@@ -17,7 +17,7 @@ _PROTOCOLS: Final = {"chat": "OPENAI_CHAT_COMPLETIONS", "responses": "OPENAI_RES
 Fields = dict[str, str | int | bool]
 
 
-class TokenUsage(Value, frozen=True):
+class EnvoyTokenUsage(Value, frozen=True):
     """A message of that type, by the names of its fields."""
 
     fields: Fields
@@ -25,7 +25,7 @@ class TokenUsage(Value, frozen=True):
     output_details: Fields
 
 
-def token_usage(record: Record) -> TokenUsage | None:
+def token_usage(record: Record) -> EnvoyTokenUsage | None:
     """Return the tokens of a call that has ended; None where it has taken none."""
     total = record.input_tokens + record.output_tokens
     if not total:
@@ -41,4 +41,4 @@ def token_usage(record: Record) -> TokenUsage | None:
     if record.operation in _PROTOCOLS:
         fields["llm_protocol"] = _PROTOCOLS[record.operation]
     cache: Fields = {"cached_tokens": record.cached_tokens, "cache_creation_tokens": record.cache_write_tokens}
-    return TokenUsage(fields, cache, {"reasoning_tokens": record.reasoning_tokens})
+    return EnvoyTokenUsage(fields, cache, {"reasoning_tokens": record.reasoning_tokens})

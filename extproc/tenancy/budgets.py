@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from extproc import config
 from extproc.config import budgets as keys
-from extproc.limits.spending import Budget
+from extproc.limits.spending import OwnedBudget
 from extproc.tenancy.token_accounts import account_of
 
 
 def budgets_of(
     defaults: keys.BudgetSettings, token: config.Token, name: str, organisation: config.Organisation
-) -> tuple[Budget, ...]:
+) -> tuple[OwnedBudget, ...]:
     """Return the budgets of a token's request for the organisation `name`."""
     own = defaults.organisation if organisation.budgets is None else organisation.budgets
     each = defaults.user if organisation.user_budgets is None else organisation.user_budgets
@@ -29,9 +29,9 @@ def budgets_of(
 
 def _budgets(
     key: str, owner: str, budgets: Sequence[keys.Budget], *, user: bool = False, group: str = ""
-) -> list[Budget]:
+) -> list[OwnedBudget]:
     return [
-        Budget(
+        OwnedBudget(
             f"{key} {_kind(each)}",
             owner,
             each.usd is not None,

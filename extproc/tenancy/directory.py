@@ -17,7 +17,7 @@ from extproc.config.aliases import effective_aliases
 from extproc.config.features import denied
 from extproc.config.jwt import NAME_PREFIX
 from extproc.limits.counters import Scope
-from extproc.limits.spending import Budget
+from extproc.limits.spending import OwnedBudget
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
 from extproc.tenancy.budgets import budgets_of
@@ -61,7 +61,7 @@ class Caller(Value, frozen=True):
     scopes: tuple[str, ...] | None = None
     denied: int = 0
     limits: tuple[Scope, ...] | None = None
-    budgets: tuple[Budget, ...] | None = None
+    budgets: tuple[OwnedBudget, ...] | None = None
 
     def require(self, scope: str) -> None:
         """Raise a 403 if the token has scopes, and this is none of them."""
@@ -167,7 +167,7 @@ class Directory:
         limits: tuple[Scope, ...] | None = None
         if self._limited or settings.limits is not None or token.limits is not None:
             limits = scopes_of(self._rate_limits, token, name, settings) or None
-        budgets: tuple[Budget, ...] | None = None
+        budgets: tuple[OwnedBudget, ...] | None = None
         if self._budgeted or settings.budgets or settings.user_budgets or token.budgets:
             budgets = budgets_of(self._budgets, token, name, settings) or None
         return Caller(

@@ -42,7 +42,7 @@ from extproc.openai.response_items import (
 from extproc.openai.responses import Items
 from extproc.openai.unknown import MOST
 from extproc.translate.ignored import Ignored
-from extproc.translate.responses_paths import Place
+from extproc.translate.responses_paths import ItemPaths
 from extproc.translate.responses_tools import ResponsesTools
 from extproc.value import Value
 
@@ -63,7 +63,7 @@ class InputItems:
 
     def __init__(self, tools: ResponsesTools, ignored: Ignored) -> None:
         self.messages: list[messages.Message] = []
-        self.places: list[Place] = []
+        self.places: list[ItemPaths] = []
         self.reasoning: list[PastReasoning] = []
         self._tools = tools
         self._ignored = ignored
@@ -78,18 +78,18 @@ class InputItems:
         """Reasoning before anything that it belongs to."""
         self._due: set[str] = set()
         """The ids of calls that have no result yet."""
-        self._held: list[tuple[messages.Message, Place]] = []
+        self._held: list[tuple[messages.Message, ItemPaths]] = []
         """Messages before the results of those calls, which they come after."""
 
     def instruct(self, text: str) -> None:
         """Add the instructions."""
-        self._add(messages.SystemMessage(content=text), Place("instructions", content=""))
+        self._add(messages.SystemMessage(content=text), ItemPaths("instructions", content=""))
 
     def read(self, raw: Raw) -> None:
         """Add the request's `input`. Raises a 400 `ApiError`."""
         if bytes(memoryview(raw)[:1]) == b'"':
             text = decode_at(raw, str, "input")
-            self._add(messages.UserMessage(content=text), Place("input", content=""))
+            self._add(messages.UserMessage(content=text), ItemPaths("input", content=""))
             return
         for index, item in enumerate(decode_at(raw, Items, "input")):
             path = f"input[{index}]"
@@ -115,7 +115,7 @@ class InputItems:
                 self._speak(item, path)
             case MessageItem():
                 self._close()
-                self._follow(_message(item, path), Place(path))
+                self._follow(_message(item, path), ItemPaths(path))
             case FunctionCallItem():
                 name = self._tools.chat_name(item.name, item.namespace)
                 function = messages.FunctionCall(name, item.arguments)
@@ -128,7 +128,7 @@ class InputItems:
                 self._output(item, path)
 
     def _output(self, item: CallOutputItem, path: str) -> None:
-        place = Place(path, content=".output")
+        place = ItemPaths(path, content=".output")
         if item.call_id is None:
             self._follow(messages.UserMessage(content=_heading(item, path)), place)
             self._follow(messages.UserMessage(content=_output_content(item, path)), place)
@@ -138,7 +138,7 @@ class InputItems:
         if not self._due:
             self._release()
 
-    def _follow(self, message: messages.Message, place: Place) -> None:
+    def _follow(self, message: messages.Message, place: ItemPaths) -> None:
         """Add a message, after the results that are due."""
         if self._due:
             self._held.append((message, place))
@@ -200,10 +200,10 @@ class InputItems:
     def _end(self) -> None:
         """End the assistant's message, if one is open."""
         if self._assistant is not None:
-            self._add(self._assistant, Place(self._path, tuple(self._calls)))
+            self._add(self._assistant, ItemPaths(self._path, tuple(self._calls)))
             self._assistant, self._calls = None, []
 
-    def _add(self, message: messages.Message, place: Place) -> None:
+    def _add(self, message: messages.Message, place: ItemPaths) -> None:
         self.messages.append(message)
         self.places.append(place)
 

@@ -35,7 +35,7 @@ _NESTING = re.compile(r"\.(?:file|function|custom|json_schema|allowed_tools)(?=[
 _QUOTED = re.compile(r"'([a-z_]+)'")
 
 
-class Place(Value, frozen=True):
+class ItemPaths(Value, frozen=True):
     """The places of what became one chat message."""
 
     path: str
@@ -49,7 +49,7 @@ class Place(Value, frozen=True):
 class Paths:
     """The paths of one request."""
 
-    def __init__(self, messages: Sequence[Place], tools: Sequence[str]) -> None:
+    def __init__(self, messages: Sequence[ItemPaths], tools: Sequence[str]) -> None:
         """`tools` are the paths of the functions and custom tools, in order."""
         self._messages = messages
         self._tools = tools
@@ -76,7 +76,7 @@ class Paths:
             message = message.replace(f"'{error.param}'", f"'{param}'")
         return ApiError(error.status, message, type=error.type, param=param, code=error.code, headers=error.headers)
 
-    def _in_message(self, place: Place, rest: str) -> str:
+    def _in_message(self, place: ItemPaths, rest: str) -> str:
         if rest == ".tool_calls" and place.calls:
             return place.calls[0]
         if match := _CALL.fullmatch(rest):

@@ -45,7 +45,7 @@ _IN_WORDS = "Answer with one valid JSON object and nothing else: no explanation,
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class MessageForm:
     """The members of a request that ask for a form of the message; by default none."""
 
     output: OutputFormat | UnsetType = UNSET
@@ -62,16 +62,16 @@ class Form:
 
 def form(
     requested: ResponseFormat | None, capabilities: Capabilities, taken: Set[str], growth: Growth, *, reasoning: bool
-) -> Form:
+) -> MessageForm:
     """Return the form for the requested response format. Raises a 400 `ApiError`.
 
     `taken` has Bedrock's names of the other tools, `growth` the bytes and schemas that these leave. `reasoning`:
     whether the model will reason, since it may then be impossible to force a call.
     """
     if isinstance(requested, ResponseFormatJsonObject):
-        return Form(instruction=_IN_WORDS)
+        return MessageForm(instruction=_IN_WORDS)
     if not isinstance(requested, ResponseFormatJsonSchema):
-        return Form()
+        return MessageForm()
     for way in capabilities.json_schema:
         planned = None
         if way == "native" and _names_fit(requested.json_schema, capabilities, growth):
@@ -104,7 +104,7 @@ def _can_force(capabilities: Capabilities, *, reasoning: bool) -> bool:
     return capabilities.tools and ("any" in capabilities.tool_choices or "tool" in capabilities.tool_choices)
 
 
-def _native(requested: JsonSchema, fitted: Fitted) -> Form | None:
+def _native(requested: JsonSchema, fitted: Fitted) -> MessageForm | None:
     compiled: Grammar | None = grammar(fitted.schema)
     if compiled is None or not compiled.size.fits:
         return None
@@ -113,10 +113,12 @@ def _native(requested: JsonSchema, fitted: Fitted) -> Form | None:
         name=bedrock_name(requested.name),
         description=unless_blank(requested.description),
     )
-    return Form(output=OutputFormat(OutputFormatStructure(body)), size=compiled.size, ignored=loosened(_SCHEMA, fitted))
+    return MessageForm(
+        output=OutputFormat(OutputFormatStructure(body)), size=compiled.size, ignored=loosened(_SCHEMA, fitted)
+    )
 
 
-def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, taken: Set[str]) -> Form | None:
+def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, taken: Set[str]) -> MessageForm | None:
     """Return the answer tool. Beside others, any of the tools may be called, which `tool` cannot express."""
     pattern = capabilities.tool_names
     name = FreeNames(taken, pattern).take(bedrock_name(requested.name, pattern))
@@ -128,13 +130,15 @@ def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, tak
         return None
     about = with_note(unless_blank(requested.description) or _ANSWER_TOOL, fitted)
     specification = ToolSpecification(name, ToolInputSchema(fitted.schema), about)
-    return Form(tool=ToolSpec(specification), choice=choice, ignored=loosened(_SCHEMA, fitted), names=fitted.names)
+    return MessageForm(
+        tool=ToolSpec(specification), choice=choice, ignored=loosened(_SCHEMA, fitted), names=fitted.names
+    )
 
 
-def _in_words(requested: JsonSchema, schema: Raw) -> Form:
+def _in_words(requested: JsonSchema, schema: Raw) -> MessageForm:
     about = f"\nWhat it is: {requested.description}" if unless_blank(requested.description) else ""
     words = f"{_IN_WORDS} It must be valid against this JSON Schema:\n{bytes(schema).decode()}{about}"
-    return Form(instruction=words, ignored=(f"{_PARAM}.strict",) if requested.strict else ())
+    return MessageForm(instruction=words, ignored=(f"{_PARAM}.strict",) if requested.strict else ())
 
 
 def loosened(schema: str, fitted: Fitted) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from extproc.translate.names import CONVERSE, bedrock_name, bedrock_names
 from extproc.translate.renaming import renamed_json
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.schemas import Growth
-from extproc.translate.structured import Form, form, loosened, unless_blank, with_note
+from extproc.translate.structured import MessageForm, form, loosened, unless_blank, with_note
 from extproc.value import Value
 
 _BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
@@ -285,7 +285,7 @@ def _model_fields(
 
 
 def _shape(
-    request: ChatRequest, sent: Sequence[_ClientTool], names: Mapping[str, str], response_form: Form
+    request: ChatRequest, sent: Sequence[_ClientTool], names: Mapping[str, str], response_form: MessageForm
 ) -> ResponseShape:
     properties = {names[tool.name]: tool.fitted.names for tool in sent if tool.fitted.names}
     if response_form.tool and response_form.names:

@@ -16,7 +16,7 @@ from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.directives import Forward, Head, Metadata, Reply
 from extproc.payload import Payload, Segments, segments
 from extproc.shared_names import AI_USAGE_NAMESPACE, MARK_HEADER, METADATA_NAMESPACE, SIGNED
-from extproc.telemetry.token_usage import TokenUsage
+from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, own_name, tag, varint
 
@@ -174,7 +174,7 @@ def replaced_whole(reply: Reply) -> bytes:
 
 
 def streamed(
-    data: bytes, end_of_stream: bool, metadata: Metadata | None = None, usage: TokenUsage | None = None
+    data: bytes, end_of_stream: bool, metadata: Metadata | None = None, usage: EnvoyTokenUsage | None = None
 ) -> bytes:
     """Build a piece of a response's body."""
     after = _dynamic_metadata(metadata) if usage is None else _dynamic_metadata(metadata) + _token_usage(usage)
@@ -286,7 +286,7 @@ def _told(reply: Reply) -> bytes:
     return metadata if reply.usage is None else metadata + _token_usage(reply.usage)
 
 
-def _token_usage(usage: TokenUsage) -> bytes:
+def _token_usage(usage: EnvoyTokenUsage) -> bytes:
     """Encode one more `dynamic_metadata`, with the tokens in Envoy's own namespace."""
     entries = _entries(usage.fields)
     for name, details in (("input_token_details", usage.input_details), ("output_token_details", usage.output_details)):

@@ -54,7 +54,7 @@ from extproc.exchange.events import (
     ResponseTrailers,
 )
 from extproc.payload import Payload
-from extproc.telemetry.token_usage import TokenUsage
+from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.tenancy.jwt_tokens import JwtResult
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
@@ -120,7 +120,7 @@ class ExtProcSession:
         self._out: list[Payload] = []
         self._pieces: list[bytes] = []
         self._metadata: dict[str, str | int | bool] = {}
-        self._usage: TokenUsage | None = None
+        self._usage: EnvoyTokenUsage | None = None
         self._last_piece = False
 
     @property

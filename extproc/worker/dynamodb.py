@@ -5,7 +5,7 @@ boto3 would take ten times the CPU, in threads, and would repeat a throttled cal
 eventually consistent: half the price, and usually less than a second behind.
 
 Invariant: what `get` returns is DynamoDB's own response to this very key (its content type, its checksum and the item's
-key are compared); everything else is a `TableError`. An item without a text is no failure of the table, but a
+key are compared); everything else is a `TableLookupError`. An item without a text is no failure of the table, but a
 `ConfigError`. `put` writes in one try, and returns what was not written.
 
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
@@ -33,7 +33,7 @@ from extproc.config import ConfigError
 from extproc.config.items import KEY, MAX_BYTES, VALUE
 from extproc.proxy import proxy_for
 from extproc.worker.bounded_http import BoundedConnector
-from extproc.worker.table_lookups import ANSWER_SECONDS, SLOTS, TableError
+from extproc.worker.table_lookups import ANSWER_SECONDS, SLOTS, TableLookupError
 from extproc.worker.trust import bedrock_trust
 
 Kind = TypeVar("Kind")
@@ -140,7 +140,7 @@ class DynamoDb:
     async def get(self, key: str) -> str | None:
         """Return the text of the item of `key`, None if there is none.
 
-        Raises `TableError`, or `ConfigError` for an item that has no text.
+        Raises `TableLookupError`, or `ConfigError` for an item that has no text.
         """
         body = msgspec.json.encode({"TableName": self._table, "Key": {KEY: {"S": key}}})
         try:
@@ -150,22 +150,22 @@ class DynamoDb:
         try:
             return _text(key, await self._call(_GET, body))
         except _TransientError as error:
-            raise TableError(str(error)) from error
+            raise TableLookupError(str(error)) from error
 
     async def put(self, items: Sequence[Mapping[str, str]]) -> Collection[str]:
         """Write up to 25 items, in place of those with the same keys; return the keys of those that were not written.
 
-        Raises `TableError`; nothing is tried again.
+        Raises `TableLookupError`; nothing is tried again.
         """
         requests = [{"PutRequest": {"Item": {name: {"S": text} for name, text in item.items()}}} for item in items]
         try:
             response = await self._call(_WRITE, msgspec.json.encode({"RequestItems": {self._table: requests}}))
             return _unprocessed(response)
         except _TransientError as error:
-            raise TableError(str(error)) from error
+            raise TableLookupError(str(error)) from error
 
     async def _call(self, operation: Headers, body: bytes) -> bytes:
-        """Make a call once, and return DynamoDB's response. Raises `_TransientError` or `TableError`."""
+        """Make a call once, and return DynamoDB's response. Raises `_TransientError` or `TableLookupError`."""
         headers = self._signed(operation, body)
         assert self._session is not None
         try:
@@ -182,11 +182,11 @@ class DynamoDb:
             raise _TransientError(f"DynamoDB could not be reached: {error}") from error
 
     def _signed(self, operation: Headers, body: bytes) -> dict[str, str]:
-        """Return the headers of a call. Raises `TableError` without credentials."""
+        """Return the headers of a call. Raises `TableLookupError` without credentials."""
         identity = self._identity()
         if not isinstance(identity, Credentials):
             reason = "an API key of Bedrock opens no table" if identity else "there are no AWS credentials"
-            raise TableError(f"{reason}: set a profile, keys, or run where a role provides them")
+            raise TableLookupError(f"{reason}: set a profile, keys, or run where a role provides them")
         signed = self._signer.sign(identity, "/", body, operation, self._clock())
         return dict((*operation, *signed, ("host", self._endpoint.authority), ("user-agent", "oai-extproc")))
 
@@ -206,7 +206,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _checked(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return the body of a response that is DynamoDB's own. Raises `_TransientError` or `TableError`."""
+    """Return the body of a response that is DynamoDB's own. Raises `_TransientError` or `TableLookupError`."""
     checksum = headers.get("x-amz-crc32")
     if checksum is not None and checksum != str(zlib.crc32(body)):
         raise _TransientError("the response differs from its checksum")
@@ -253,4 +253,4 @@ def _error(status: int, body: bytes) -> Exception:
         failure = _Failure()
     name = failure.type.rpartition("#")[2]
     text = f"DynamoDB answered with {name or status}: {failure.message or failure.Message}"
-    return _TransientError(text) if name in THROTTLED else TableError(text)
+    return _TransientError(text) if name in THROTTLED else TableLookupError(text)

@@ -37,7 +37,7 @@ from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure, F
 from extproc.net import ca_bundle
 from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
-from extproc.worker.image_lookup import Lookup
+from extproc.worker.image_lookup import ImageResolver
 from extproc.worker.image_tunnel import ImageTunnel, NoAddressError, TunnelError
 from extproc.worker.url_guard import (
     INSTEAD,
@@ -84,7 +84,7 @@ class Fetcher:
         self._environ = environ
         self._ports = ports
         self._guard = Guard(tuple(allow), tuple(deny))
-        self._lookup = lookup or Lookup()
+        self._lookup = lookup or ImageResolver()
         self._slots = FairSlots(CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
         self._tunnel: ImageTunnel | None = None

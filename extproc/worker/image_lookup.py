@@ -16,7 +16,7 @@ LOOKUPS = 32
 images of the organisation that named them, and nothing else."""
 
 
-class Lookup(AbstractResolver):
+class ImageResolver(AbstractResolver):
     """The system's resolver, in threads of its own, and without the system's search domains."""
 
     def __init__(self) -> None:

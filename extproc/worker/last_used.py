@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from extproc.config.items import KEY, MINUTE, USED
 from extproc.tenancy.directory import MAX_USED
-from extproc.worker.table_lookups import TableError
+from extproc.worker.table_lookups import TableLookupError
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class TableWriter:
             items = [{KEY: USED + sha256, MINUTE: minute_text(used)} for sha256, used in batch.items()]
             try:
                 left = await self._put(items)
-            except TableError as error:
+            except TableLookupError as error:
                 raise LastUsedError(str(error)) from error
             for sha256 in batch:
                 if USED + sha256 not in left:

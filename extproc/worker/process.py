@@ -39,7 +39,7 @@ from extproc.bedrock.sigv4 import Signer
 from extproc.build import compiled
 from extproc.config import Settings
 from extproc.config.prices import price_list
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.machine.memory import budget_of, share_of, too_little
@@ -144,7 +144,7 @@ class Worker:
         self,
         file: SettingsFile,
         lookups: AwsLookups,
-        budget: Budget,
+        budget: MemoryBudget,
         mark_by_header: bool = False,
         aws_files: AwsFiles | None = None,
         listen: str = "",

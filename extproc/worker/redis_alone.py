@@ -51,10 +51,10 @@ class RedisRates:
             raise limits_unavailable()
         parts = max(self._store.workers, 1)
         decision = self._local.admit(divided(scopes, parts), tokens, stream)
-        refusal = decision.refusal
-        if refusal is not None and refusal.wait is None and _fits_whole(scopes, tokens):
-            refusal = msgspec.structs.replace(refusal, wait=gcra.MINUTE)
-        return msgspec.structs.replace(decision, refusal=refusal, alone=True, parts=parts)
+        rejection = decision.rejection
+        if rejection is not None and rejection.wait is None and _fits_whole(scopes, tokens):
+            rejection = msgspec.structs.replace(rejection, wait=gcra.MINUTE)
+        return msgspec.structs.replace(decision, rejection=rejection, alone=True, parts=parts)
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used, where it was counted."""

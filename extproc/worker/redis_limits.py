@@ -143,7 +143,7 @@ class RedisStore:
             self._forget(admit)
             return
         decision = admission.decision
-        if isinstance(decision, Decision) and decision.refusal is None:
+        if isinstance(decision, Decision) and decision.rejection is None:
             self.rates.settle(admit.scopes, decision, admit.tokens, 0)
             if admit.stream:
                 self.rates.release(admit.scopes, decision)
@@ -271,7 +271,7 @@ class RedisStore:
             now = self._clock()
             found = [Bucket(now + requests, now + tokens, streams) for requests, tokens, streams in buckets]
             decision = decide(admit.scopes, found, now, admit.tokens, admit.stream)
-            if decision.refusal is not None:
+            if decision.rejection is not None:
                 return Admission(decision)
             decision = msgspec.structs.replace(decision, call=admit.call)
             if admit.stream:
@@ -292,7 +292,7 @@ class RedisStore:
         try:
             if admit.scopes:
                 admission = Admission(self.rates.admit(admit.scopes, admit.tokens, admit.stream))
-            if isinstance(admission.decision, Decision) and admission.decision.refusal is not None:
+            if isinstance(admission.decision, Decision) and admission.decision.rejection is not None:
                 return admission
         except ApiError as error:
             return Admission(error)

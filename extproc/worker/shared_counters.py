@@ -86,7 +86,7 @@ class SharedCounters(SqliteFile):
         with self._transaction() as connection:
             now = self._clock()
             decision = decide(scopes, self._found(connection, scopes, now, stream), now, tokens, stream)
-            counted = decision.refusal is None
+            counted = decision.rejection is None
             advance = counted and advances.worth(scopes, tokens) and advances.permitted(scopes, decision.buckets, now)
             buckets = [
                 advances.ahead(scope, bucket) if advance else bucket

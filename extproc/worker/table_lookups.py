@@ -49,11 +49,11 @@ ANSWER_SECONDS = 0.3
 """Longest silence of the table once there is a connection; then a lookup is tried once more."""
 
 
-class TableError(Exception):
+class TableLookupError(Exception):
     """A lookup that failed; the message is for the log."""
 
 
-class _BusyError(TableError):
+class _BusyError(TableLookupError):
     """There are too many lookups of unknown keys."""
 
 
@@ -78,7 +78,7 @@ class Allowance:
 class TableLookups:
     """The lookups of one table; `fetch` returns the text of a key's item, None without one.
 
-    It raises `TableError`, or `ConfigError` for an item that has no text.
+    It raises `TableLookupError`, or `ConfigError` for an item that has no text.
 
     Every method is for the event loop's thread.
     """
@@ -113,7 +113,7 @@ class TableLookups:
             return Unavailable(busy=True)
         except TimeoutError:
             self._tell(f"a lookup took longer than {seconds:g} s")
-        except TableError:
+        except TableLookupError:
             pass  # `_run` has logged it
         return self._stale(job)
 
@@ -148,13 +148,13 @@ class TableLookups:
         return LookedUp(token, name, organisation)
 
     async def _item(self, key: str, known: bool) -> Item | None:
-        """Return the item of a key, from the cache or the table. Raises `TableError`."""
+        """Return the item of a key, from the cache or the table. Raises `TableLookupError`."""
         now = self._clock()
         item = self.store.get(key, now)
         if not isinstance(item, NotCached):
             return item
         if self._unusable.has(key, now):
-            raise TableError("the item could not be used a moment ago")
+            raise TableLookupError("the item could not be used a moment ago")
         task = self._running.get(key)
         if not known and not self._admits(task is None, now):
             self._tell_busy(now)
@@ -183,19 +183,19 @@ class TableLookups:
     def _ended(self, key: str, known: bool, task: asyncio.Task[Item | None]) -> None:
         self._unknown -= not known
         del self._running[key]
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, TableError):
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, TableLookupError):
             log.error("a lookup met a bug", exc_info=error)
 
     async def _run(self, key: str, known: bool) -> Item | None:
-        """Look up the item of a key in the table, and note the result. Raises `TableError`."""
+        """Look up the item of a key in the table, and note the result. Raises `TableLookupError`."""
         async with self._slots[known]:
             try:
                 text = await self._fetch(key)
                 item = None if text is None else self._read(key, text)
             except ConfigError as error:
                 self._unusable.add(key, str(error), self._clock())
-                raise TableError(str(error)) from error
-            except TableError as error:
+                raise TableLookupError(str(error)) from error
+            except TableLookupError as error:
                 self._tell(str(error))
                 self.store.failed(self._clock())
                 raise

@@ -36,9 +36,9 @@ from extproc.worker.translation_wire import (
     Header,
     PlanReply,
     PlanRequest,
+    ProcessReply,
     ReadReply,
     ReadRequest,
-    Reply,
     error_of,
     receive_blob,
     receive_header,
@@ -54,7 +54,7 @@ JOB_CPU_SECONDS = 4.0
 _TOO_LARGE = invalid("The request needs too much memory. Send a smaller one.", code="request_too_complex")
 
 Blobs = list[bytearray]
-ReplyWithBlobs = tuple[Reply, list[bytes | memoryview]]
+ReplyWithBlobs = tuple[ProcessReply, list[bytes | memoryview]]
 
 
 class TranslationServer:
@@ -76,19 +76,19 @@ class TranslationServer:
                     return self._read(header.request, blobs.pop())
                 return self._plan(header.request, blobs)
         except CpuLimitError:
-            return Reply(error_of(TOO_COMPLEX)), []
+            return ProcessReply(error_of(TOO_COMPLEX)), []
         except ApiError as error:
-            return Reply(error_of(error)), []
+            return ProcessReply(error_of(error)), []
         except RecursionError:
-            return Reply(error_of(too_deep())), []
+            return ProcessReply(error_of(too_deep())), []
         except MemoryError:
-            return Reply(error_of(_TOO_LARGE)), []
+            return ProcessReply(error_of(_TOO_LARGE)), []
 
     def _read(self, request: ReadRequest, body: bytearray) -> ReplyWithBlobs:
         endpoint = ENDPOINTS[request.path]
         decoded = translation.read(body, endpoint, request.passed_over, request.default_model, request.denied)
         self._requests[request.id] = decoded
-        return Reply(ReadReply(decoded.model, dict(decoded.images))), []
+        return ProcessReply(ReadReply(decoded.model, dict(decoded.images))), []
 
     def _plan(self, request: PlanRequest, blobs: Blobs) -> ReplyWithBlobs:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
@@ -116,7 +116,7 @@ class TranslationServer:
             for call, body in zip(translated.calls, pieces, strict=True)
         ]
         pending = msgspec.json.encode(translated.pending)
-        return Reply(PlanReply(tuple(calls))), [pending, *(piece for body in pieces for piece in body)]
+        return ProcessReply(PlanReply(tuple(calls))), [pending, *(piece for body in pieces for piece in body)]
 
 
 def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
@@ -126,7 +126,7 @@ def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
     usage = completed.usage
     counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
     more = (usage.reasoning, usage.written_for_an_hour)
-    return Reply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [completed.body]
+    return ProcessReply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [completed.body]
 
 
 def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> None:

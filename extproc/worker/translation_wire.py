@@ -128,7 +128,7 @@ class CompleteReply(Struct, tag="complete", tag_field="reply"):
     content_type: str
 
 
-class Reply(Struct):
+class ProcessReply(Struct):
     """A message from the process."""
 
     reply: ReadReply | PlanReply | CompleteReply | Error

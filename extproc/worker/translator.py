@@ -64,7 +64,7 @@ class Translator:
     def __init__(self, environ: Mapping[str, str] = os.environ, idle_seconds: float = IDLE_SECONDS) -> None:
         self._environ = {name: environ[name] for name in ENVIRONMENT if name in environ}
         self._idle_seconds = idle_seconds
-        self._turns = Turns()
+        self._turns = OrganisationTurns()
         self._thread = ThreadPoolExecutor(1, "translator")
         self._process: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -170,7 +170,7 @@ class Translator:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One job's turn: `begun` is done once it is this job's. It is held from `Turns.next` to `Turns.end`."""
+    """One job's turn: `begun` is done once it is this job's. It is held from `next` to `end`."""
 
     organisation: str
     begun: asyncio.Future[None]
@@ -178,7 +178,7 @@ class Turn:
     """The thread works for it, and ends it."""
 
 
-class Turns:
+class OrganisationTurns:
     """The order of jobs: one at a time, organisations one after the other, of one the first that came."""
 
     def __init__(self) -> None:
@@ -414,7 +414,7 @@ class Process:
         while self.dropped:
             drop.append(self.dropped.popleft())
         wire.send(self._connection, wire.Header(request, tuple(map(len, blobs)), tuple(drop)), blobs)
-        reply = wire.receive_header(self._connection, wire.Reply)
+        reply = wire.receive_header(self._connection, wire.ProcessReply)
         if reply is None:
             raise EOFError("the process has ended")
         received = [wire.receive_blob(self._connection, length) for length in reply.lengths]

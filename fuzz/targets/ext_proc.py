@@ -28,7 +28,7 @@ from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import Signer
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.limits.counters import MemoryCounters
@@ -168,7 +168,7 @@ def _gateway() -> Gateway:
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=cl100k_base.decode,
-        budget=Budget(1 << 40, 1 << 40),
+        budget=MemoryBudget(1 << 40, 1 << 40),
         counters=MemoryCounters(time.monotonic_ns),
     )
 

@@ -11,7 +11,7 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.config import ConfigError
 from extproc.worker import dynamodb
 from extproc.worker.dynamodb import DynamoDb
-from extproc.worker.table_lookups import TableError
+from extproc.worker.table_lookups import TableLookupError
 from tests.dynamodb import server
 from tests.dynamodb.server import Faulty
 
@@ -76,7 +76,7 @@ async def test_an_item_that_is_none_of_ours_is_not_a_missing_one(client: DynamoD
 async def test_a_table_that_there_is_not(table: Faulty) -> None:
     table.calls.clear()
     async with client_of(table, name="nowhere") as client:
-        with pytest.raises(TableError, match="ResourceNotFoundException"):
+        with pytest.raises(TableLookupError, match="ResourceNotFoundException"):
             await client.get("token#one")
     assert len(table.calls) == 1
 
@@ -85,7 +85,7 @@ async def test_a_table_that_there_is_not(table: Faulty) -> None:
 async def test_without_a_key_pair_nothing_is_sent(table: Faulty, identity: BearerToken | None) -> None:
     table.calls.clear()
     async with client_of(table, identity) as client:
-        with pytest.raises(TableError, match="set a profile, keys"):
+        with pytest.raises(TableLookupError, match="set a profile, keys"):
             await client.get("token#one")
     assert table.calls == []
 
@@ -103,7 +103,7 @@ async def test_one_failure_is_made_good_by_the_second_try(client: DynamoDb, tabl
 @pytest.mark.parametrize("fault", [*TRANSIENT, "denied"])
 async def test_a_failure_is_never_a_missing_item(client: DynamoDb, table: Faulty, fault: str) -> None:
     table.fail(fault)
-    with pytest.raises(TableError):
+    with pytest.raises(TableLookupError):
         await client.get("token#one")
     assert len(table.calls) == (1 if fault == "denied" else 2)
 
@@ -111,7 +111,7 @@ async def test_a_failure_is_never_a_missing_item(client: DynamoDb, table: Faulty
 async def test_silence_ends_after_two_tries(client: DynamoDb, table: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb, "TRY_SECONDS", 0.2)
     table.fail("slow")
-    with pytest.raises(TableError, match="did not answer in time"):
+    with pytest.raises(TableLookupError, match="did not answer in time"):
         await client.get("token#one")
     assert len(table.calls) == 2
 
@@ -119,7 +119,7 @@ async def test_silence_ends_after_two_tries(client: DynamoDb, table: Faulty, mon
 async def test_nobody_there(table: Faulty) -> None:
     closed = Endpoint("http", "127.0.0.1", 1)
     async with DynamoDb(TABLE, "us-east-1", closed, lambda: IDENTITY, {}) as client:
-        with pytest.raises(TableError, match="could not be reached"):
+        with pytest.raises(TableLookupError, match="could not be reached"):
             await client.get("token#one")
 
 
@@ -156,7 +156,7 @@ async def test_what_is_throttled_in_part_is_named(client: DynamoDb, table: Fault
 @pytest.mark.parametrize("fault", [*server.FAULTS, "cut", "corrupt"])
 async def test_a_failed_write_is_an_error_and_is_not_repeated(client: DynamoDb, table: Faulty, fault: str) -> None:
     table.fail(fault)
-    with pytest.raises(TableError):
+    with pytest.raises(TableLookupError):
         await client.put(STAMPS[:2])
     assert len(table.writes) == 1
     table.heal()
@@ -165,5 +165,5 @@ async def test_a_failed_write_is_an_error_and_is_not_repeated(client: DynamoDb, 
 
 async def test_a_table_that_there_is_not_takes_no_items(table: Faulty) -> None:
     async with client_of(table, name="nowhere") as client:
-        with pytest.raises(TableError, match="ResourceNotFoundException"):
+        with pytest.raises(TableLookupError, match="ResourceNotFoundException"):
             await client.put(STAMPS[:1])

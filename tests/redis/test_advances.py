@@ -65,7 +65,7 @@ def test_calls_at_once_take_one_advance(start: Start, clock: Clock) -> None:
         return await asyncio.gather(*[worker.store(each, 1.0) for each in admits])
 
     decisions = [each.decision for each in worker.run(many())]
-    assert all(isinstance(each, Decision) and each.refusal is None for each in decisions)
+    assert all(isinstance(each, Decision) and each.rejection is None for each in decisions)
     assert taken(other, clock) == (20 * COST + AHEAD, 20 * COST + AHEAD)
 
 

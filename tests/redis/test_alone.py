@@ -65,7 +65,7 @@ def back(redis: Redis, *workers: Worker) -> None:
 
 def admitted(worker: Worker, count: int) -> int:
     """Return how many of `count` requests of a token a worker admits."""
-    return sum(worker.alone([ACME], 1, False).refusal is None for _ in range(count))
+    return sum(worker.alone([ACME], 1, False).rejection is None for _ in range(count))
 
 
 def test_workers_alone_admit_no_more_than_the_limit_together(start: Start, redis: Redis) -> None:
@@ -81,8 +81,8 @@ def test_workers_alone_admit_no_more_than_the_limit_together(start: Start, redis
 def test_a_request_that_is_larger_than_a_part_is_told_to_come_again(start: Start, redis: Redis) -> None:
     one, two = start(), start()
     away(redis, one, two)
-    refusals = [one.alone([ACME], tokens, False).refusal for tokens in (60, 101)]
-    assert [refusal.wait for refusal in refusals if refusal] == [MINUTE, None]
+    rejections = [one.alone([ACME], tokens, False).rejection for tokens in (60, 101)]
+    assert [rejection.wait for rejection in rejections if rejection] == [MINUTE, None]
 
 
 def test_what_was_admitted_alone_is_settled_and_released_alone(start: Start, redis: Redis) -> None:
@@ -90,12 +90,12 @@ def test_what_was_admitted_alone_is_settled_and_released_alone(start: Start, red
     away(redis, one)
     wide = [msgspec.structs.replace(ACME, requests=0)]
     decisions = [one.alone(wide, 25, True) for _ in range(4)]
-    assert one.alone(wide, 0, True).refusal is not None
+    assert one.alone(wide, 0, True).rejection is not None
     one.settle(wide, decisions[0], 25, 0)
     one.release(wide, decisions[0])
-    assert one.alone(wide, 25, True).refusal is None
+    assert one.alone(wide, 25, True).rejection is None
     back(redis, one)
-    assert one.admit(wide, 100, True).refusal is None
+    assert one.admit(wide, 100, True).rejection is None
 
 
 def test_rates_are_rejected_where_the_settings_say_so(start: Start, redis: Redis) -> None:

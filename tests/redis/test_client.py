@@ -82,7 +82,7 @@ def test_a_user_with_the_documented_permissions_can_do_all(
     scopes, charge = [Scope("organisation acme", "acme", 10, 100, 2)], Charge("acme", 100, 60, 2**40, group="users")
     decision = worker.admit(scopes, 10, True)
     assert isinstance(decision, Decision)
-    assert decision.refusal is None
+    assert decision.rejection is None
     assert worker.reserve("1", [charge]).rejected < 0
     worker.tick()
     redis.send("DEL", *redis.send("KEYS", "{oai}:holds:*"))

@@ -13,10 +13,10 @@ from tests.unit.worker.test_rate_counters import (  # noqa: F401 - they are coll
     CI,
     Clock,
     clock,
-    refused,
+    rejected,
     test_a_debt_has_an_end,
     test_a_late_settlement_gives_nothing_back_twice,
-    test_a_refused_request_counts_nowhere,
+    test_a_rejected_request_counts_nowhere,
     test_a_request_beyond_its_limit_is_told_so_and_not_to_wait,
     test_a_reservation_that_nobody_settles_runs_out,
     test_requests_up_to_the_limit_are_admitted_and_then_one_at_a_time,
@@ -52,8 +52,8 @@ def counters(worker: Callable[[str], Worker]) -> Worker:
 def test_what_a_call_used_is_known_to_others_at_once(worker: Callable[[str], Worker]) -> None:
     one, two = worker("one"), worker("two")
     one.settle([ACME], one.admit([ACME], 100, False), 100, 40)
-    assert refused(two.admit([ACME], 60, False)) is None
-    assert refused(two.admit([ACME], 1, False)) is not None
+    assert rejected(two.admit([ACME], 60, False)) is None
+    assert rejected(two.admit([ACME], 1, False)) is not None
 
 
 def test_streams_of_a_worker_without_a_sign_of_life_are_over(worker: Callable[[str], Worker], clock: Clock) -> None:  # noqa: F811
@@ -61,9 +61,9 @@ def test_streams_of_a_worker_without_a_sign_of_life_are_over(worker: Callable[[s
     for _ in range(2):
         one.admit([ACME], 1, True)
     clock.now += LEASE_MS * 1_000_000 - 1
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
     clock.now += 2_000_000
-    assert refused(two.admit([ACME], 1, True)) is None
+    assert rejected(two.admit([ACME], 1, True)) is None
 
 
 def test_streams_of_a_worker_that_lives_stay(worker: Callable[[str], Worker], clock: Clock) -> None:  # noqa: F811
@@ -72,9 +72,9 @@ def test_streams_of_a_worker_that_lives_stay(worker: Callable[[str], Worker], cl
     for _ in range(3):
         clock.now += LEASE_MS * 900_000
         one.tick()
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
     one.release([ACME], decisions[0])
-    assert refused(two.admit([ACME], 1, True)) is None
+    assert rejected(two.admit([ACME], 1, True)) is None
 
 
 def test_many_streams_are_told_in_parts(worker: Callable[[str], Worker], redis: Redis, clock: Clock) -> None:  # noqa: F811
@@ -96,13 +96,13 @@ def test_a_store_that_was_emptied_has_the_streams_there_are(worker: Callable[[st
         one.admit([ACME], 1, True)
     redis.send("FLUSHALL")
     one.tick()
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
 
 
 def test_scripts_that_were_forgotten_are_loaded_again(counters: Worker, redis: Redis) -> None:
     redis.send("SCRIPT", "FLUSH")
-    assert [refused(counters.admit([ACME], 1, False)) for _ in range(3)] == [None] * 3
-    assert refused(counters.admit([ACME], 1, False)) is not None
+    assert [rejected(counters.admit([ACME], 1, False)) for _ in range(3)] == [None] * 3
+    assert rejected(counters.admit([ACME], 1, False)) is not None
 
 
 def test_every_key_has_an_end(counters: Worker, redis: Redis, clock: Clock) -> None:  # noqa: F811

@@ -61,7 +61,7 @@ def test_a_redis_decides_as_memory_does(
             streams = stream and any(scope.streams for scope in scopes)
             expected, found = model.admit(scopes, tokens, streams), worker.admit(scopes, tokens, streams)
             assert compared(found) == compared(expected)
-            if expected.refusal is None:
+            if expected.rejection is None:
                 admitted.append((expected, found, tokens, streams))
         elif admitted:
             expected, found, reserved, streams = admitted.pop()

@@ -44,7 +44,7 @@ def ask(client: OpenAI, **options: Any) -> Any:
     )
 
 
-def refusal(client: OpenAI, **options: Any) -> RateLimitError:
+def rejection(client: OpenAI, **options: Any) -> RateLimitError:
     with pytest.raises(RateLimitError) as error:
         ask(client, **options)
     return error.value
@@ -107,7 +107,7 @@ def test_an_exhausted_budget_is_told_as_openai_does(start_gateway: Starter) -> N
 
 def test_a_request_that_never_fits_reaches_no_bedrock(start_gateway: Starter, local_of: Callable[[str], Any]) -> None:
     gateway = start_gateway(budgets({"usd": "0.10", "per": "day"}))
-    error = refusal(openai(gateway), max_tokens=4000)
+    error = rejection(openai(gateway), max_tokens=4000)
     assert error.code == "insufficient_quota"
     assert "less left than this request may cost" in error.message
     assert gateway.local_url is not None
@@ -121,7 +121,7 @@ def test_a_rest_that_open_calls_hold_is_worth_another_try(
     gateway = start_gateway(budgets({"tokens": 1500, "per": "day"}))
     client = openai(gateway)
     stream = begun(client, max_tokens=900)
-    error = refusal(client, max_tokens=900)
+    error = rejection(client, max_tokens=900)
     assert (error.code, error.response.headers["retry-after"]) == ("rate_limit_exceeded", "1")
     assert "x-should-retry" not in error.response.headers
     assert gateway.local_url is not None
@@ -143,7 +143,7 @@ def test_callers_the_log_and_the_metrics_are_warned(start_gateway: Starter, even
     assert list(stream.parse())
     gateway.wait_for(r"the daily budget of the organisation `acme` is used to \d+ %")
     assert gateway.log().count("is used to") == 1
-    error = refusal(client, max_tokens=2000)
+    error = rejection(client, max_tokens=2000)
     assert int(error.response.headers["x-oai-budget-used-percent"]) >= int(used[-1])
     eventually(lambda: warned_calls(gateway) == sum(each is not None for each in used) + 2)
 
@@ -194,11 +194,11 @@ def test_tokens_and_defaults_have_budgets_and_an_empty_list_has_none(start_gatew
     settings = {"token": [{"tokens": 1, "per": "day"}], "organisation": [{"tokens": 2, "per": "day"}]}
     tokens = [{**each, **({"budgets": []} if each["name"] == "both" else {})} for each in CONFIG["tokens"]]
     gateway = start_gateway(budgets(settings=settings, acme={"budgets": []}, tokens=tokens))
-    assert "the API key `ci`" in refusal(openai(gateway)).message
+    assert "the API key `ci`" in rejection(openai(gateway)).message
     named = {"OpenAI-Organization": "acme"}
     assert ask(openai(gateway, "both"), extra_headers=named).status_code == 200
     named = {"OpenAI-Organization": "umbrella"}
-    assert "the organisation `umbrella`" in refusal(openai(gateway, "both"), extra_headers=named).message
+    assert "the organisation `umbrella`" in rejection(openai(gateway, "both"), extra_headers=named).message
 
 
 @pytest.mark.parametrize("choice", ["reject", "free"])
@@ -268,7 +268,7 @@ def test_new_budgets_count_at_once_with_what_was_spent(start_gateway: Starter) -
     assert ask(client).status_code == 200
     gateway.config_path.write_text(yaml.safe_dump({**CONFIG, **budgets({"tokens": 20, "per": "day"})}))
     gateway.wait_for(r"gateway\.yaml has changed")
-    assert refusal(client).code == "insufficient_quota"
+    assert rejection(client).code == "insufficient_quota"
 
 
 def test_the_first_budgets_of_a_gateway_that_runs_count_at_once(start_gateway: Starter) -> None:

@@ -45,7 +45,7 @@ def ask(client: OpenAI, **options: Any) -> Any:
     )
 
 
-def refusal(client: OpenAI, **options: Any) -> RateLimitError:
+def rejection(client: OpenAI, **options: Any) -> RateLimitError:
     with pytest.raises(RateLimitError) as error:
         ask(client, **options)
     return error.value
@@ -76,7 +76,7 @@ def test_every_response_has_the_headers_of_openai(start_gateway: Starter) -> Non
 def test_requests_beyond_the_limit_are_told_when_to_come_back(start_gateway: Starter) -> None:
     client = openai(start_gateway(limits({"requests_per_minute": 2})))
     assert [ask(client).headers["x-ratelimit-remaining-requests"] for _ in range(2)] == ["1", "0"]
-    error = refusal(client)
+    error = rejection(client)
     assert (error.type, error.code) == ("requests", "rate_limit_exceeded")
     assert re.search(
         rf"Rate limit reached for {NOVA} in acme on requests per min \(RPM\): Limit 2, Used 2, Requested 1\. "
@@ -134,7 +134,7 @@ def test_a_request_that_is_larger_than_the_limit_is_not_tried_again(
     start_gateway: Starter, local_of: Callable[[str], Any]
 ) -> None:
     gateway = start_gateway(limits({"tokens_per_minute": 500}))
-    error = refusal(openai(gateway, retries=5), messages=[{"role": "user", "content": "word " * 1000}])
+    error = rejection(openai(gateway, retries=5), messages=[{"role": "user", "content": "word " * 1000}])
     assert (error.type, error.code) == ("tokens", "rate_limit_exceeded")
     assert "Request too large for" in error.message
     assert error.response.headers["x-should-retry"] == "false"
@@ -149,7 +149,7 @@ def test_the_tighter_limit_of_token_and_organisation_counts(start_gateway: Start
     client = openai(gateway)
     assert shown(ask(client).headers)["x-ratelimit-limit-requests"] == "3"
     [ask(client) for _ in range(2)]
-    assert "in ci on" in refusal(client).message
+    assert "in ci on" in rejection(client).message
     other = OpenAI(base_url=gateway.url, api_key=gateway.tokens["both"], max_retries=0)
     named = {"OpenAI-Organization": "acme"}
     assert shown(ask(other, extra_headers=named).headers)["x-ratelimit-limit-requests"] == "9"
@@ -191,7 +191,7 @@ def test_limits_in_a_table_count_too(start_gateway: Starter, tmp_path: Path) -> 
             subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, timeout=120, check=True)
         client = openai(start_gateway(in_table, env={"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}))
         assert [ask(client).headers["x-ratelimit-remaining-requests"] for _ in range(2)] == ["1", "0"]
-        assert refusal(client).type == "requests"
+        assert rejection(client).type == "requests"
 
 
 def test_streams_up_to_the_limit_and_their_ends(
@@ -201,7 +201,7 @@ def test_streams_up_to_the_limit_and_their_ends(
     assert gateway.local_url is not None
     local, client = local_of(gateway.local_url), openai(gateway)
     held = [client.chat.completions.create(model=NOVA, messages=HELD, stream=True) for _ in range(2)]
-    error = refusal(client, messages=HELD, stream=True)
+    error = rejection(client, messages=HELD, stream=True)
     assert "acme on open streams: Limit 2, Used 2" in error.message
     assert error.response.headers["retry-after"] == "1"
     assert ask(client).status_code == 200

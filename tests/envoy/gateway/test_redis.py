@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Gateway, Starter
-from tests.envoy.gateway.test_rate_limits import HELD, NOVA, ask, limits, openai, opened, refusal, served, shown
+from tests.envoy.gateway.test_rate_limits import HELD, NOVA, ask, limits, openai, opened, rejection, served, shown
 from tests.redis.conftest import start_redis as start_redis
 from tests.redis.server import Redis
 
@@ -33,7 +33,7 @@ def test_gateways_share_a_limit(start_gateway: Starter, start_redis: StartRedis)
     with ThreadPoolExecutor(12) as pool:
         outcomes = Counter(pool.map(lambda n: served(clients[n % 2]), range(60)))
     assert 19 <= outcomes[True] < 60
-    assert refusal(clients[1]).response.headers["x-ratelimit-remaining-requests"] == "0"
+    assert rejection(clients[1]).response.headers["x-ratelimit-remaining-requests"] == "0"
     assert redis.send("ZCARD", "{oai}:workers") == 4
 
 
@@ -50,7 +50,7 @@ def test_streams_count_on_all_gateways_until_they_end(
     config = limits({"concurrent_streams": 2}, **store(start_redis()))
     one, two = (openai(start_gateway(config)) for _ in range(2))
     held = [client.chat.completions.create(model=NOVA, messages=HELD, stream=True) for client in (one, two)]
-    assert "acme on open streams: Limit 2, Used 2" in refusal(one, messages=HELD, stream=True).message
+    assert "acme on open streams: Limit 2, Used 2" in rejection(one, messages=HELD, stream=True).message
     held[0].close()
     eventually(lambda: opened(two)).close()
     held[1].close()

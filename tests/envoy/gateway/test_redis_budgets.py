@@ -12,7 +12,7 @@ import pytest
 from openai import APIStatusError, OpenAI, RateLimitError
 
 from tests.conftest import CONFIG, Gateway, Starter
-from tests.envoy.gateway.test_budgets import NOVA, PRICES, ask, begun, cost, openai, refusal
+from tests.envoy.gateway.test_budgets import NOVA, PRICES, ask, begun, cost, openai, rejection
 from tests.envoy.gateway.test_redis import StartRedis, store
 from tests.redis.conftest import start_redis as start_redis
 from tests.redis.server import Redis, Switch
@@ -71,7 +71,7 @@ def test_an_exhausted_budget_is_told_as_openai_does_and_logged_once(
         client = openai(gateway)
         while status(client) == 200:
             pass
-        assert refusal(client).code == "insufficient_quota"
+        assert rejection(client).code == "insufficient_quota"
     told = r"the daily budget of the organisation `acme` does not have what a request may cost"
     gateways[0].wait_for(told)
     assert told.replace("\\", "") not in gateways[1].log()
@@ -89,8 +89,8 @@ def test_streams_at_once_exceed_a_nearly_spent_budget_by_the_estimates_error_at_
     eventually(lambda: held(redis) == 0)
     [(spent, _)] = balances(redis).values()
     error = max(sum(map(cost, usages)) - len(usages) * estimated(most), 0)
-    refused = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
-    print(f"{len(usages)} served, {dict(refused)}; spent {spent} of {limit}; the estimate's error is {error}")
+    rejected = Counter(outcome for outcome in outcomes if isinstance(outcome, str))
+    print(f"{len(usages)} served, {dict(rejected)}; spent {spent} of {limit}; the estimate's error is {error}")
     assert spent == sum(map(cost, usages))
     assert 0 < len(usages) < 200
     assert spent - limit <= error

@@ -20,7 +20,7 @@ from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import Signer
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply, Wait
 from extproc.exchange.events import (
     Event,
@@ -61,7 +61,7 @@ def gateway() -> Gateway:
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=cl100k_base.decode,
-        budget=Budget(1 << 60, 1 << 60),
+        budget=MemoryBudget(1 << 60, 1 << 60),
         counters=MemoryCounters(time.monotonic_ns),
     )
 

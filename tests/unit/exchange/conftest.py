@@ -14,7 +14,7 @@ from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.bedrock.sigv4 import Signer
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.directives import Forward
 from extproc.exchange.events import RequestBody, RequestHeaders
 from extproc.exchange.exchange import Exchange
@@ -63,7 +63,7 @@ def gateway() -> Gateway:
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),
         detokenise=cl100k_base.decode,
-        budget=Budget(1 << 30, 1 << 30),
+        budget=MemoryBudget(1 << 30, 1 << 30),
         counters=MemoryCounters(time.monotonic_ns),
     )
 

@@ -17,7 +17,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingModel
 from extproc.config import LimitSettings
 from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, organisation_bytes
-from extproc.exchange.budget import Budget, Reservation
+from extproc.exchange.budget import MemoryBudget, Reservation
 from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wait
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import AskContext
@@ -97,7 +97,7 @@ UNHURRIED = settings(max_examples=100, deadline=None, suppress_health_check=[Hea
 def test_taken_is_the_sum_of_all_grants_and_never_above_the_limits(
     share: int, requests: list[tuple[str, int, bool]]
 ) -> None:
-    budget, held = Budget(WHOLE, share), list[tuple[str, int]]()
+    budget, held = MemoryBudget(WHOLE, share), list[tuple[str, int]]()
     for organisation, size, leaves in requests:
         own = sum(held_size for name, held_size in held if name == organisation)
         if own + size <= (WHOLE - budget.taken + own) * share // WHOLE:
@@ -118,7 +118,7 @@ def test_taken_is_the_sum_of_all_grants_and_never_above_the_limits(
 
 @pytest.mark.parametrize("share", [1, 400, WHOLE])
 def test_alone_an_organisation_may_have_its_share_and_not_a_byte_more(share: int) -> None:
-    budget = Budget(WHOLE, share)
+    budget = MemoryBudget(WHOLE, share)
     budget.reserve("acme", share)
     with pytest.raises(ApiError):
         budget.reserve("acme", 1)
@@ -134,7 +134,7 @@ def test_an_idle_organisation_is_granted_a_request_beside_greedy_others(
     number: int, share: int, requests: list[tuple[int, int, bool]]
 ) -> None:
     """Each of `number` others takes as much as it is granted, in any order, and releases what it likes."""
-    budget, held = Budget(GIB, share), list[tuple[str, int]]()
+    budget, held = MemoryBudget(GIB, share), list[tuple[str, int]]()
     for index, size, leaves in requests:
         name = f"hostile {index % number}"
         with suppress(ApiError):
@@ -151,7 +151,7 @@ def test_an_idle_organisation_is_granted_a_request_beside_greedy_others(
 
 
 def test_a_reservation_that_cannot_grow_stays_unchanged() -> None:
-    budget = Budget(100, 100, stream_bytes=10)
+    budget = MemoryBudget(100, 100, stream_bytes=10)
     reservation, other = Reservation(budget, "acme", 50), Reservation(budget, "acme", 10)
     with pytest.raises(ApiError) as caught:
         reservation.hold(outgoing=80)
@@ -166,7 +166,7 @@ def test_a_reservation_that_cannot_grow_stays_unchanged() -> None:
 
 
 def test_a_reservation_is_the_larger_of_request_and_signed_bodies() -> None:
-    budget = Budget(100, 100, stream_bytes=10)
+    budget = MemoryBudget(100, 100, stream_bytes=10)
     reservation = Reservation(budget, "acme", 50)
     for held, size in (({"outgoing": 20}, 60), ({"body": 10}, 30), ({"outgoing": 70}, 80), ({"body": 80}, 90)):
         reservation.hold(**held)
@@ -192,7 +192,7 @@ def test_a_body_that_is_longer_than_its_declared_length_counts_in_full(gateway: 
 
 
 def test_over_the_share_of_an_organisation_it_is_a_429_and_others_are_served(gateway: Gateway) -> None:
-    gateway.budget = Budget(1 << 24, 2000 + 2 * STREAM_BYTES)
+    gateway.budget = MemoryBudget(1 << 24, 2000 + 2 * STREAM_BYTES)
     begun(gateway, content_length="1000")
     begun(gateway, content_length="1000")
     reply = rejected(gateway, content_length="1000")
@@ -205,7 +205,7 @@ def test_over_the_share_of_an_organisation_it_is_a_429_and_others_are_served(gat
 
 
 def test_over_the_whole_it_is_a_503(gateway: Gateway) -> None:
-    gateway.budget = Budget(1000 + STREAM_BYTES, 1 << 20)
+    gateway.budget = MemoryBudget(1000 + STREAM_BYTES, 1 << 20)
     begun(gateway, content_length="1000")
     reply = rejected(gateway, token="qc_two", content_length="1", openai_organization="frugal")
     assert reply.status == 503
@@ -214,7 +214,7 @@ def test_over_the_whole_it_is_a_503(gateway: Gateway) -> None:
 
 
 def test_an_impossible_request_gets_no_advice_to_retry(gateway: Gateway) -> None:
-    gateway.budget = Budget(1 << 20, 1000 + STREAM_BYTES)
+    gateway.budget = MemoryBudget(1 << 20, 1000 + STREAM_BYTES)
     reply = rejected(gateway, content_length="1001")
     assert (reply.status, "retry-after" in dict(reply.headers)) == (413, False)
     assert "1000 bytes" in error_of(reply)["message"]
@@ -325,7 +325,7 @@ def fitting_of(message: str) -> int:
     return int(fitting)
 
 
-def held_alone(budget: Budget, model: EmbeddingModel, inputs: object) -> tuple[int, int]:
+def held_alone(budget: MemoryBudget, model: EmbeddingModel, inputs: object) -> tuple[int, int]:
     """What a request for the longest vectors holds while nothing else is in flight, in all and for its response."""
     fields = {"dimensions": max(model.dimensions)} if len(model.dimensions) > 1 else {}
     body = json.dumps({"model": model.ids[0], "input": inputs, **fields}).encode()
@@ -385,7 +385,7 @@ def test_a_longer_response_is_not_rejected_after_its_calls_are_billed(gateway: G
 
 
 def test_a_response_that_can_never_fit_is_a_413_with_the_fitting_inputs(gateway: Gateway) -> None:
-    gateway.budget = Budget(1 << 22, 1 << 21)
+    gateway.budget = MemoryBudget(1 << 22, 1 << 21)
     exchange, body = embedding(gateway, ["x"] * 200)
     [reply] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(reply, Reply)
@@ -398,7 +398,7 @@ def test_a_response_that_can_never_fit_is_a_413_with_the_fitting_inputs(gateway:
 @pytest.mark.parametrize("inputs", [97, 700])
 @pytest.mark.parametrize("model", EMBEDDING_MODELS.values(), ids=lambda model: str(model.ids[0]))
 def test_as_many_inputs_as_the_error_names_fit_and_not_many_more(model: EmbeddingModel, inputs: int) -> None:
-    budget = Budget(GIB, GIB)
+    budget = MemoryBudget(GIB, GIB)
     needed = held_alone(budget, model, ["x" * 200] * inputs)[0] - STREAM_BYTES
     for part in (0.1, 0.5, 0.99, 0.999):
         budget.share = STREAM_BYTES + int(needed * part)
@@ -411,7 +411,7 @@ def test_as_many_inputs_as_the_error_names_fit_and_not_many_more(model: Embeddin
 
 
 def test_a_response_without_budget_at_the_moment_is_a_429(gateway: Gateway) -> None:
-    gateway.budget = Budget(1 << 22, 1 << 21)
+    gateway.budget = MemoryBudget(1 << 22, 1 << 21)
     begun(gateway, content_length="1000")
     exchange, body = embedding(gateway, ["x"] * 105)
     [reply] = exchange.receive(RequestBody(body), NOW)
@@ -423,14 +423,14 @@ def test_a_response_without_budget_at_the_moment_is_a_429(gateway: Gateway) -> N
 def test_openais_largest_request_fits_alone_into_the_manifests_share(model: EmbeddingModel) -> None:
     """2,048 inputs of 300,000 tokens together, the longest tokens that there are, and the most dimensions."""
     whole = in_flight_bytes(LimitSettings(), Memory(1536 * MIB, 1024 * MIB), workers=1)
-    budget = Budget(whole, organisation_bytes(LimitSettings(), whole, workers=1, organisations=3))
+    budget = MemoryBudget(whole, organisation_bytes(LimitSettings(), whole, workers=1, organisations=3))
     tokens = 146 if model.max_characters is None else min(146, model.max_characters // 128)
     _, response = held_alone(budget, model, [[LONG_TOKEN] * tokens] * 2048)
     assert response >= 2048 * max(model.dimensions) * FLOAT_BYTES
 
 
 def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) -> None:
-    gateway.budget = Budget(1 << 20, 1 << 20)
+    gateway.budget = MemoryBudget(1 << 20, 1 << 20)
     others = begun(gateway, content_length="1")
     exchange = begun(gateway)
     [reply] = exchange.receive(RequestBody(with_image()), NOW)
@@ -443,7 +443,7 @@ def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) ->
 
 def test_images_have_no_more_bytes_than_one_request_can_ever_have(gateway: Gateway) -> None:
     """Otherwise they would be rejected for ever, with advice to retry."""
-    gateway.budget = Budget(1 << 20, 1 << 20)
+    gateway.budget = MemoryBudget(1 << 20, 1 << 20)
     exchange = begun(gateway)
     [wait] = exchange.receive(RequestBody(with_image()), NOW)
     assert isinstance(wait, Wait)

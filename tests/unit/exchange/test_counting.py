@@ -97,7 +97,7 @@ def admission(admit: Admit, requests: int = 0, spent: int = 0) -> Admission:
     found = [Bucket(int(requests * 6e9)) for _ in admit.scopes]
     decision = decide(admit.scopes, found, 0, admit.tokens, admit.stream)
     verdict = decide_budgets(admit.charges, [Balance(spent) for _ in admit.charges])
-    return Admission(decision, verdict if decision.refusal is None else None)
+    return Admission(decision, verdict if decision.rejection is None else None)
 
 
 def code(directives: Any) -> tuple[int, str]:

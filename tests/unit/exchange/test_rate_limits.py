@@ -60,7 +60,7 @@ def test_what_is_not_billed_reserves_nothing() -> None:
     assert reserved(10, BedrockCall("/", BODY, billed=False)) == 0
 
 
-def test_an_input_beyond_the_limit_is_refused_for_good() -> None:
+def test_an_input_beyond_the_limit_is_rejected_for_good() -> None:
     with pytest.raises(ApiError, match=r"Request too large for m in a on tokens .*Limit 99, Requested 100\.") as error:
         reserved(99, BedrockCall("/", BODY, most_output=1))
     assert error.value.headers["x-should-retry"] == "false"

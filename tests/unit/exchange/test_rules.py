@@ -3,7 +3,7 @@
 import pytest
 
 from extproc.config import AwsSettings, GuardrailSettings, Models, Organisation, Settings
-from extproc.exchange.budget import Budget, Reservation
+from extproc.exchange.budget import MemoryBudget, Reservation
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.rules import default_model, rules_of
@@ -42,7 +42,10 @@ def test_the_organisations_limits_are_those_of_its_caller() -> None:
 
 
 def test_embeddings_have_no_default_model() -> None:
-    who, reservation = caller(Organisation(default_model="usual")), Reservation(Budget(1 << 20, 1 << 20), "acme", 1)
+    who, reservation = (
+        caller(Organisation(default_model="usual")),
+        Reservation(MemoryBudget(1 << 20, 1 << 20), "acme", 1),
+    )
     assert default_model(Admitted(CHAT, who, reservation)) == "usual"
     assert default_model(Admitted(EMBEDDINGS, who, reservation)) is None
     assert default_model(Admitted(CHAT, caller(Organisation()), reservation)) is None

@@ -9,7 +9,7 @@ from extproc.bedrock.prices import prices
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, LONGEST_OUTPUT, Meter
 from extproc.exchange.spending import HEADER, Hold, Running, to_hold, user_key
-from extproc.limits.spending import Budget, Charge, MemorySpending, Verdict, others
+from extproc.limits.spending import Charge, MemorySpending, OwnedBudget, Verdict, others
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 
@@ -38,14 +38,16 @@ class Accounts:
         self.told.setdefault(key, text)
 
 
-def budget(limit: int, usd: bool = False, enforced: bool = True, user: bool = False) -> Budget:
+def budget(limit: int, usd: bool = False, enforced: bool = True, user: bool = False) -> OwnedBudget:
     group = "users of acme" if user else ""
-    return Budget("organisation acme", "the organisation `acme`", usd, limit, "month", "UTC", 80, enforced, user, group)
+    return OwnedBudget(
+        "organisation acme", "the organisation `acme`", usd, limit, "month", "UTC", 80, enforced, user, group
+    )
 
 
 def held(
     accounts: Accounts,
-    *budgets: Budget,
+    *budgets: OwnedBudget,
     call: BedrockCall = CALL,
     priced: bool = True,
     name: str = "1",
@@ -60,7 +62,7 @@ def held(
     return one, record
 
 
-def rejected(accounts: Accounts, *budgets: Budget, call: BedrockCall = CALL, priced: bool = True) -> ApiError:
+def rejected(accounts: Accounts, *budgets: OwnedBudget, call: BedrockCall = CALL, priced: bool = True) -> ApiError:
     with pytest.raises(ApiError) as error:
         held(accounts, *budgets, call=call, priced=priced, name="2")
     return error.value
@@ -200,7 +202,7 @@ def test_the_record_has_the_widest_owner_of_a_budget_that_has_reached_warn_at(
 ) -> None:
     accounts = Accounts()
     budgets = [
-        Budget(f"{owner} x", "", False, 1000, "month", "UTC", 80, True)
+        OwnedBudget(f"{owner} x", "", False, 1000, "month", "UTC", 80, True)
         for owner in ("organisation", "token", "signed", "user")
     ]
     one, _ = held(accounts, *budgets)

@@ -9,7 +9,7 @@ import pytest
 
 from extproc import config
 from extproc.config.usage import USAGE_SECONDS, UsageSettings
-from extproc.exchange.budget import Budget
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.directives import Abort, Reply, Wait
 from extproc.exchange.events import RequestHeaders, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
@@ -74,7 +74,7 @@ def test_the_page_is_the_response_and_counts_as_bytes_in_flight(gateway: Gateway
 
 
 def test_queries_that_wait_count_as_requests_in_flight(gateway: Gateway) -> None:
-    gateway.budget = Budget(1000, 1000, 300)
+    gateway.budget = MemoryBudget(1000, 1000, 300)
     waiting = [asked(gateway) for _ in range(3)]
     assert all(isinstance(directive, Wait) for _, directive in waiting)
     assert gateway.budget.taken == 900
@@ -93,7 +93,7 @@ def test_without_a_page_it_is_a_503(gateway: Gateway, reason: Any) -> None:
 
 
 def test_a_page_that_memory_has_no_room_for_is_an_error(gateway: Gateway) -> None:
-    gateway.budget = Budget(1000, 1000, 10)
+    gateway.budget = MemoryBudget(1000, 1000, 10)
     exchange, _ = asked(gateway)
     [reply] = exchange.receive(Resumed(UsagePage(b"x" * 2000)), NOW)
     assert error(reply)["status"] == 413

@@ -10,7 +10,7 @@ from extproc.bedrock.capabilities import Capabilities, ToolChoice
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.schemas import Growth
-from extproc.translate.structured import Form, form
+from extproc.translate.structured import MessageForm, form
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 OPEN = {"type": "object", "properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}}}
@@ -34,18 +34,20 @@ def form_of(
     reasoning: bool = False,
     taken: list[str] | None = None,
     **more: Any,
-) -> Form:
+) -> MessageForm:
     wanted = {"type": "json_schema", "json_schema": {"name": "report", "schema": schema, **more}}
     return choose(capabilities, wanted, reasoning=reasoning, taken=taken)
 
 
-def choose(capabilities: Capabilities, wanted: Any, *, reasoning: bool = False, taken: list[str] | None = None) -> Form:
+def choose(
+    capabilities: Capabilities, wanted: Any, *, reasoning: bool = False, taken: list[str] | None = None
+) -> MessageForm:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "response_format": wanted}
     request = decode_request(json.dumps(body).encode())
     return form(request.response_format, capabilities, taken or [], Growth(), reasoning=reasoning)
 
 
-def way(chosen: Form) -> str:
+def way(chosen: MessageForm) -> str:
     ways = {"native": chosen.output, "tool": chosen.tool, "words": chosen.instruction}
     (only,) = [name for name, value in ways.items() if value]
     return only
@@ -133,7 +135,7 @@ def test_a_json_object_is_requested_in_the_instructions(capabilities: Capabiliti
 
 @pytest.mark.parametrize("wanted", [None, {"type": "text"}])
 def test_plain_text_needs_nothing(wanted: Any) -> None:
-    assert choose(BOTH, wanted) == Form()
+    assert choose(BOTH, wanted) == MessageForm()
 
 
 @pytest.mark.parametrize("capabilities", [BOTH, TOOL, WORDS])

@@ -5,7 +5,7 @@ from google.protobuf.json_format import MessageToDict
 
 from extproc.exchange.directives import Forward, Head, Reply
 from extproc.shared_names import METADATA_NAMESPACE
-from extproc.telemetry.token_usage import TokenUsage
+from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
 from extproc.transport.encoding import field, tag, varint
@@ -76,7 +76,7 @@ def test_pieces_and_metadata_of_every_size_also_when_they_come_again(size):
 
 
 def test_tokens_in_envoys_own_namespace_stand_beside_ours():
-    usage = TokenUsage({"model": "é" * 200, "input_tokens": 2**40}, {"cached_tokens": 0}, {"reasoning_tokens": 7})
+    usage = EnvoyTokenUsage({"model": "é" * 200, "input_tokens": 2**40}, {"cached_tokens": 0}, {"reasoning_tokens": 7})
     expected = {
         "model": "é" * 200,
         "input_tokens": 2.0**40,

@@ -105,9 +105,9 @@ def chat(text: str = "Hello") -> bytes:
     return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": text}]}).encode()
 
 
-def reply(connection: socket.socket, request: wire.ReadRequest | wire.PlanRequest, *blobs: bytes) -> wire.Reply:
+def reply(connection: socket.socket, request: wire.ReadRequest | wire.PlanRequest, *blobs: bytes) -> wire.ProcessReply:
     wire.send(connection, wire.Header(request, tuple(map(len, blobs))), list(blobs))
-    received = wire.receive_header(connection, wire.Reply)
+    received = wire.receive_header(connection, wire.ProcessReply)
     assert received is not None
     for length in received.lengths:
         wire.receive_blob(connection, length)

@@ -17,7 +17,7 @@ from extproc.worker import image_fetcher as fetching
 from extproc.worker.fair_slots import SHARE, FairSlots, on_behalf_of
 from extproc.worker.http_jobs import HttpJobRunner
 from extproc.worker.image_fetcher import CONNECTIONS, Fetcher
-from extproc.worker.image_lookup import LOOKUPS, Lookup
+from extproc.worker.image_lookup import LOOKUPS, ImageResolver
 
 SECONDS = 60.0
 HERE = "127.0.0.1"
@@ -178,7 +178,7 @@ class TestSlotsOfImages:
             return system(HERE, *rest, **more)
 
         monkeypatch.setattr(fetching.socket, "getaddrinfo", getaddrinfo)
-        options = {"ports": frozenset({site.port}), "allow": [ip_network(HERE)], "lookup": Lookup()}
+        options = {"ports": frozenset({site.port}), "allow": [ip_network(HERE)], "lookup": ImageResolver()}
         async with Fetcher({}, **options) as fetcher:
             urls = tuple(f"http://never{number}.example:{site.port}/" for number in range(4))
             hanging = [

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from extproc.worker.image_fetcher import GuardedConnector, trust
-from extproc.worker.image_lookup import LOOKUPS, Lookup
+from extproc.worker.image_lookup import LOOKUPS, ImageResolver
 from tests.certificates import self_signed
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
@@ -102,7 +102,7 @@ class TestLookup:
             return [v4, (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", port, 0, 0))]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-        lookup = Lookup()
+        lookup = ImageResolver()
         for host in ("images.example", "images.example."):
             assert [resolved["host"] for resolved in await lookup.resolve(host, 443)] == ["192.0.2.1", "2001:db8::1"]
         await lookup.close()
@@ -111,7 +111,7 @@ class TestLookup:
 
     async def test_a_lookup_that_cannot_begin_releases_its_slot(self, monkeypatch):
         """No thread can be started, for example."""
-        lookup = Lookup()
+        lookup = ImageResolver()
 
         def no_thread(*_):
             raise RuntimeError("can't start new thread")

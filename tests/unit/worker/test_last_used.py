@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from extproc.tenancy.directory import MAX_USED
 from extproc.worker import last_used
 from extproc.worker.last_used import LastUsed, LastUsedError, Stamps, TableWriter, minute_text
-from extproc.worker.table_lookups import TableError
+from extproc.worker.table_lookups import TableLookupError
 
 NOON = 1_800_000_000.0 - 1_800_000_000 % 60
 
@@ -207,7 +207,7 @@ class Table:
     async def put(self, items: Sequence[Mapping[str, str]]) -> Collection[str]:
         self.calls.append(items)
         if len(self.calls) > self.works:
-            raise TableError("an outage")
+            raise TableLookupError("an outage")
         return [item["pk"] for item in items if item["pk"] in self.left]
 
 

@@ -65,10 +65,10 @@ def worker(clock: Clock, path: Path) -> Iterator[Callable[[str], SharedCounters]
         yield lambda name: stack.enter_context(contextlib.closing(SharedCounters(path, name, clock)))
 
 
-def refused(decision: Decision) -> tuple[str, str, int | None] | None:
+def rejected(decision: Decision) -> tuple[str, str, int | None] | None:
     """Return the scope and the kind of the limit that a request exceeds, and how long to wait."""
-    refusal = decision.refusal
-    return None if refusal is None else (refusal.scope.name, refusal.kind, refusal.wait)
+    rejection = decision.rejection
+    return None if rejection is None else (rejection.scope.name, rejection.kind, rejection.wait)
 
 
 def tick(counters: Counters) -> None:
@@ -88,16 +88,16 @@ def test_requests_up_to_the_limit_are_admitted_and_then_one_at_a_time(counters: 
         assert decision.requests is not None
         left.append(decision.requests.remaining)
     assert left == [2, 1, 0]
-    assert refused(counters.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
+    assert rejected(counters.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
     clock.now += MINUTE // 3
-    assert refused(counters.admit([ACME], 1, False)) is None
-    assert refused(counters.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
+    assert rejected(counters.admit([ACME], 1, False)) is None
+    assert rejected(counters.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
 
 
-def test_a_refused_request_counts_nowhere(counters: Counters) -> None:
+def test_a_rejected_request_counts_nowhere(counters: Counters) -> None:
     both = [ACME, CI]
-    assert [refused(counters.admit(both, 1, False)) for _ in range(2)] == [None, None]
-    assert refused(counters.admit(both, 1, False)) == ("ci", "requests", MINUTE // 2)
+    assert [rejected(counters.admit(both, 1, False)) for _ in range(2)] == [None, None]
+    assert rejected(counters.admit(both, 1, False)) == ("ci", "requests", MINUTE // 2)
     decision = counters.admit([ACME], 0, False)
     assert decision.requests is not None
     assert decision.requests.remaining == 0
@@ -115,22 +115,22 @@ def test_the_headers_are_of_the_limit_of_which_least_remains(counters: Counters)
 
 def test_tokens_are_reserved_and_settled(counters: Counters, clock: Clock) -> None:
     first = counters.admit([ACME], 90, False)
-    assert refused(counters.admit([ACME], 20, False)) == ("acme", "tokens", MINUTE // 10)
+    assert rejected(counters.admit([ACME], 20, False)) == ("acme", "tokens", MINUTE // 10)
     counters.settle([ACME], first, 90, 50)
     second = counters.admit([ACME], 20, False)
     assert second.tokens is not None
     assert second.tokens.remaining == 30
     counters.settle([ACME], second, 20, 70)
-    refusal = counters.admit([ACME], 1, False).refusal
-    assert refusal is not None
-    assert (refusal.kind, refusal.used, refusal.wait) == ("tokens", 100, MINUTE * 21 // 100)
+    rejection = counters.admit([ACME], 1, False).rejection
+    assert rejection is not None
+    assert (rejection.kind, rejection.used, rejection.wait) == ("tokens", 100, MINUTE * 21 // 100)
 
 
 def test_a_reservation_that_nobody_settles_runs_out(counters: Counters, clock: Clock) -> None:
     counters.admit([ACME], 100, False)
     clock.now += MINUTE
     decision = counters.admit([ACME], 100, False)
-    assert refused(decision) is None
+    assert rejected(decision) is None
 
 
 def test_a_late_settlement_gives_nothing_back_twice(counters: Counters, clock: Clock) -> None:
@@ -138,22 +138,22 @@ def test_a_late_settlement_gives_nothing_back_twice(counters: Counters, clock: C
     clock.now += MINUTE
     counters.admit([ACME], 100, False)
     counters.settle([ACME], first, 100, 0)
-    assert refused(counters.admit([ACME], 50, False)) == ("acme", "tokens", MINUTE // 2)
+    assert rejected(counters.admit([ACME], 50, False)) == ("acme", "tokens", MINUTE // 2)
 
 
 def test_a_request_beyond_its_limit_is_told_so_and_not_to_wait(counters: Counters) -> None:
-    assert refused(counters.admit([ACME, CI], 101, False)) == ("acme", "tokens", None)
-    assert refused(counters.admit([ACME, CI], 100, False)) is None
+    assert rejected(counters.admit([ACME, CI], 101, False)) == ("acme", "tokens", None)
+    assert rejected(counters.admit([ACME, CI], 100, False)) is None
 
 
 def test_streams_count_until_they_have_ended(counters: Counters) -> None:
     wide = [msgspec.structs.replace(ACME, requests=0)]
     first, _ = counters.admit(wide, 1, True), counters.admit(wide, 1, True)
-    assert refused(counters.admit(wide, 1, True)) == ("acme", "streams", 1_000_000_000)
-    assert refused(counters.admit(wide, 1, False)) is None
+    assert rejected(counters.admit(wide, 1, True)) == ("acme", "streams", 1_000_000_000)
+    assert rejected(counters.admit(wide, 1, False)) is None
     counters.release(wide, first)
-    assert refused(counters.admit(wide, 1, True)) is None
-    assert refused(counters.admit(wide, 1, True)) is not None
+    assert rejected(counters.admit(wide, 1, True)) is None
+    assert rejected(counters.admit(wide, 1, True)) is not None
 
 
 def test_the_debt_of_a_long_call_counts(counters: Counters, clock: Clock) -> None:
@@ -162,7 +162,7 @@ def test_the_debt_of_a_long_call_counts(counters: Counters, clock: Clock) -> Non
     tick(counters)
     counters.settle([ACME], decision, 10, 160)
     tick(counters)
-    assert refused(counters.admit([ACME], 1, False)) == ("acme", "tokens", MINUTE * 51 // 100)
+    assert rejected(counters.admit([ACME], 1, False)) == ("acme", "tokens", MINUTE * 51 // 100)
 
 
 def test_a_debt_has_an_end(counters: Counters, clock: Clock) -> None:
@@ -170,7 +170,7 @@ def test_a_debt_has_an_end(counters: Counters, clock: Clock) -> None:
     counters.settle([ACME], decision, 1, 1_000_000)
     tick(counters)
     clock.now += LONGEST_DEBT
-    assert refused(counters.admit([ACME], 100, False)) is None
+    assert rejected(counters.admit([ACME], 100, False)) is None
 
 
 def test_memory_forgets_what_is_full_again(clock: Clock) -> None:
@@ -186,27 +186,27 @@ def test_memory_forgets_what_is_full_again(clock: Clock) -> None:
 
 def test_workers_count_together(worker: Callable[[str], SharedCounters]) -> None:
     one, two = worker("one"), worker("two")
-    assert [refused(each.admit([ACME], 1, False)) for each in (one, two, one)] == [None] * 3
-    assert refused(two.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
+    assert [rejected(each.admit([ACME], 1, False)) for each in (one, two, one)] == [None] * 3
+    assert rejected(two.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
 
 
 def test_what_a_call_used_is_known_to_others_after_a_tick(worker: Callable[[str], SharedCounters]) -> None:
     one, two = worker("one"), worker("two")
     one.settle([ACME], one.admit([ACME], 100, False), 100, 40)
-    assert refused(two.admit([ACME], 60, False)) is not None
+    assert rejected(two.admit([ACME], 60, False)) is not None
     one.tick()
-    assert refused(two.admit([ACME], 60, False)) is None
+    assert rejected(two.admit([ACME], 60, False)) is None
     one.tick()
-    assert refused(two.admit([ACME], 1, False)) is not None
+    assert rejected(two.admit([ACME], 1, False)) is not None
 
 
 def test_streams_of_a_worker_that_starts_again_are_over(worker: Callable[[str], SharedCounters]) -> None:
     one, two = worker("one"), worker("two")
     for _ in range(2):
         one.admit([ACME], 1, True)
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
     worker("one").tick()
-    assert refused(two.admit([ACME], 1, True)) is None
+    assert rejected(two.admit([ACME], 1, True)) is None
 
 
 def test_streams_of_a_worker_without_a_sign_of_life_are_over(
@@ -217,9 +217,9 @@ def test_streams_of_a_worker_without_a_sign_of_life_are_over(
         one.admit([ACME], 1, True)
     clock.now += LEASE
     two.tick()
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
     clock.now += 1
-    assert refused(two.admit([ACME], 1, True)) is None
+    assert rejected(two.admit([ACME], 1, True)) is None
 
 
 def test_streams_of_a_worker_that_was_taken_for_dead_count_again(
@@ -233,7 +233,7 @@ def test_streams_of_a_worker_that_was_taken_for_dead_count_again(
     two = worker("two")
     two.tick()
     one.tick()
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
 
 
 def test_a_file_keeps_nothing_of_callers_who_have_been_quiet(
@@ -261,7 +261,7 @@ def test_a_file_that_was_removed_is_made_anew_with_the_streams_there_are(
     for each in path.parent.glob("rates.sqlite*"):
         each.unlink()
     one.tick()
-    assert refused(two.admit([ACME], 1, True)) is not None
+    assert rejected(two.admit([ACME], 1, True)) is not None
 
 
 def test_times_of_another_start_of_the_machine_are_removed(
@@ -273,7 +273,7 @@ def test_times_of_another_start_of_the_machine_are_removed(
     clock.now = MINUTE
     two = worker("two")
     for _ in range(2):
-        assert refused(two.admit([ACME], 50, True)) is None
+        assert rejected(two.admit([ACME], 50, True)) is None
 
 
 def test_full_buckets_are_removed_from_the_file(
@@ -315,7 +315,7 @@ def test_a_locked_file_is_left_alone_for_a_while(rates: RateCounters, path: Path
     with pytest.raises(ApiError):
         rates.admit([ACME], 1, False)
     clock.now += PAUSE
-    assert refused(rates.admit([ACME], 1, False)) is None
+    assert rejected(rates.admit([ACME], 1, False)) is None
 
 
 def test_a_worker_that_may_allow_counts_alone_meanwhile(path: Path, clock: Clock) -> None:
@@ -326,12 +326,12 @@ def test_a_worker_that_may_allow_counts_alone_meanwhile(path: Path, clock: Clock
             assert alone.alone
             for _ in range(2):
                 rates.admit([ACME], 1, False)
-            assert refused(rates.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
+            assert rejected(rates.admit([ACME], 1, False)) == ("acme", "requests", MINUTE // 3)
             rates.release([ACME], alone)
         clock.now += PAUSE
         decision = rates.admit([ACME], 1, False)
         assert not decision.alone
-        assert refused(decision) is None
+        assert rejected(decision) is None
 
 
 @pytest.mark.parametrize("content", [b"no database, but as long as one. " * 100, b"SQLite format 3\0"])
@@ -384,7 +384,7 @@ def test_an_end_that_cannot_be_written_is_written_later(path: Path, clock: Clock
             assert rates._shared is not None
             rates._shared.tick()
             clock.now += MINUTE // 3
-            assert [refused(two.admit([ACME], 1, True)) for _ in range(2)] == [None, None]
+            assert [rejected(two.admit([ACME], 1, True)) for _ in range(2)] == [None, None]
 
 
 # Where

@@ -55,7 +55,7 @@ def test_one_worker_decides_as_memory_does(scopes: tuple[Scope, ...], events: Ev
                 streams = stream and any(scope.streams for scope in some)
                 expected, found = model.admit(some, tokens, streams), shared.admit(some, tokens, streams)
                 assert compared(found) == compared(expected)
-                if expected.refusal is None:
+                if expected.rejection is None:
                     admitted.append((expected, found, tokens, streams))
             elif kind == "settle" and admitted:
                 expected, found, reserved, streams = admitted.pop()
@@ -86,7 +86,7 @@ def test_workers_together_admit_no_more_than_one_would(scopes: tuple[Scope, ...]
             worker = workers[which]
             if kind == "admit":
                 decision = worker.admit(scopes, tokens, False)
-                if decision.refusal is None:
+                if decision.rejection is None:
                     true = [taken(scope, each, clock.now, tokens) for scope, each in zip(scopes, true, strict=True)]
                     assert all(max(bucket.requests, bucket.tokens) <= clock.now + MINUTE for bucket in true)
             elif kind == "tick":

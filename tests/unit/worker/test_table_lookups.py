@@ -16,7 +16,7 @@ from extproc.worker.table_lookups import (
     MAX_WAITING,
     MISSES_AT_ONCE,
     SLOTS,
-    TableError,
+    TableLookupError,
     TableLookups,
 )
 from extproc.worker.unusable_items import REMEMBERED
@@ -49,7 +49,7 @@ class Table:
         self.calls.append(key)
         await self.open.wait()
         if self.fails:
-            raise TableError("injected")
+            raise TableLookupError("injected")
         return self.items.get(key)
 
     async def look_up(self, sha256: str = SHA, organisation: str = "") -> object:

@@ -44,7 +44,7 @@ def test_a_request_whose_error_refers_to_itself_is_freed() -> None:
 def rejection(connection: socket.socket, number: int) -> str:
     """Return the message with which the process rejects a request."""
     wire.send(connection, wire.Header(wire.ReadRequest(number, "/chat/completions"), (2,)), [b"{}"])
-    reply = wire.receive_header(connection, wire.Reply)
+    reply = wire.receive_header(connection, wire.ProcessReply)
     assert reply is not None
     assert isinstance(reply.reply, wire.Error)
     return reply.reply.message

@@ -30,7 +30,7 @@ from extproc.exchange.responses_endpoint import RESPONSES
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
 from extproc.worker.cpu_limit import END_SIGNAL
-from extproc.worker.translator import ENVIRONMENT, HELD_BYTES, Process, Translator, Turns
+from extproc.worker.translator import ENVIRONMENT, HELD_BYTES, OrganisationTurns, Process, Translator
 
 SECONDS = 60.0
 """Longer than any of this takes."""
@@ -373,7 +373,7 @@ async def test_the_event_loop_goes_on_while_a_request_is_translated(translator: 
 
 
 async def test_organisations_take_turns() -> None:
-    turns, order = Turns(), list[str]()
+    turns, order = OrganisationTurns(), list[str]()
 
     async def work(organisation: str) -> None:
         turn = turns.next(organisation)
@@ -388,7 +388,7 @@ async def test_organisations_take_turns() -> None:
 
 
 async def test_a_cancelled_turn_passes_to_the_next() -> None:
-    turns = Turns()
+    turns = OrganisationTurns()
     first, second, third = (turns.next(name) for name in ("a", "b", "c"))
     turns.end(second)
     assert second.begun.cancelled()
