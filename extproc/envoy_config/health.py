@@ -9,12 +9,15 @@
 Apart from callers: this port need not be reachable for them, probes still come through when callers use up all
 connections, and `http.oai.downstream_rq_active` counts callers only, which is what a drain waits for.
 
+Envoy makes the whole page of `/metrics` for each scrape, and keeps what is not read: so a few at a time are made, and
+their connections hold little of them. A scrape ends after Envoy's 15 s, read or not.
+
 The invariant: nothing here reaches a worker or Bedrock.
 
-Decision: docs/decisions.md, D32.
+Decisions: docs/decisions.md, D32, D271.
 """
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.cluster.v3 import CircuitBreakers, CircuitBreakersThresholds, Cluster
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
@@ -43,6 +46,14 @@ _NAME = "health"
 _ADMIN = "admin"
 _DRAIN = "drain"
 
+SCRAPES = 4
+"""Pages of `/metrics` that are made at once; as many more wait."""
+
+_BUFFER_BYTES = 64 * 1024
+"""What a connection holds of a page that is not read."""
+
+_HEADERS_SECONDS = 10.0
+
 
 def health_listener(plan: EnvoyPlan, listen: Address) -> Listener:
     """Return the listener; it is not bound by the limit of connections."""
@@ -54,11 +65,18 @@ def health_listener(plan: EnvoyPlan, listen: Address) -> Listener:
             name=_NAME, virtual_hosts=[VirtualHost(name=_NAME, domains=["*"], routes=_routes(plan))]
         ),
         http_filters=[health_filter(), router()],
+        request_headers_timeout=seconds(_HEADERS_SECONDS),
     )
     chain = FilterChain(
         filters=[Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))]
     )
-    return Listener(name=_NAME, address=address_message(listen), ignore_global_conn_limit=True, filter_chains=[chain])
+    return Listener(
+        name=_NAME,
+        address=address_message(listen),
+        per_connection_buffer_limit_bytes=_BUFFER_BYTES,
+        ignore_global_conn_limit=True,
+        filter_chains=[chain],
+    )
 
 
 def health_clusters(plan: EnvoyPlan) -> list[Cluster]:
@@ -66,7 +84,11 @@ def health_clusters(plan: EnvoyPlan) -> list[Cluster]:
     if plan.admin is None:
         return []
     drain = drain_socket(plan.admin)
-    return [_cluster(_ADMIN, plan.admin), *([_cluster(_DRAIN, drain)] if drain else [])]
+    admin = _cluster(_ADMIN, plan.admin)
+    admin.per_connection_buffer_limit_bytes = _BUFFER_BYTES
+    few = CircuitBreakersThresholds(max_connections=SCRAPES, max_requests=SCRAPES, max_pending_requests=SCRAPES)
+    admin.circuit_breakers = CircuitBreakers(thresholds=[few])
+    return [admin, *([_cluster(_DRAIN, drain)] if drain else [])]
 
 
 def _cluster(name: str, address: Address) -> Cluster:
