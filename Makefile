@@ -173,7 +173,7 @@ bench-profile: $(BENCH) ## Profile a worker; ARGS="--workload paced-200 --transp
 bench-tokens: $(DEV) ## Measure the file store with 100,000 tokens: start, memory, µs per lookup
 	$(BIN)/python -m bench.tokens $(ARGS)
 
-bench-directory: $(BENCH) compiled ## Measure the stores of tokens: the file store, a DynamoDB table, misses and a flood; ten minutes
+bench-directory: $(BENCH) compiled ## Measure the stores of tokens: the file store, a DynamoDB table, misses and floods; a quarter of an hour
 	$(BIN)/python -m bench.directory $(ARGS)
 
 bench-limits: $(BENCH) compiled ## Measure what rate limits and the running usage cost: CPU time, memory; some minutes

@@ -3,10 +3,9 @@
     python -m bench.callers PORT REQUEST TOKENS RATE CONNECTIONS SECONDS
 
 REQUEST is a file with an HTTP/1.1 request, in which `{token}` stands for the token; TOKENS is a file with one a line,
-used in turn, or `random`: a token of 43 random characters for each request. A request is due at its time whether or not
-those before it have been answered, and its latency counts from then, so that a server that stalls is not asked less.
-Where all connections are busy it waits for one: then the rate that is reached is lower than RATE, and is what the
-server and this program can do.
+used in turn. A request is due at its time whether or not those before it have been answered, and its latency counts
+from then, so that a server that stalls is not asked less. Where all connections are busy it waits for one: then the
+rate that is reached is lower than RATE, and is what the server and this program can do.
 
 The line on standard output is JSON: `sent`, `seconds`, `rate` (reached), `statuses` (0 is a broken connection), and
 `p50`, `p99` and `max` of the latencies in ms.
@@ -17,7 +16,6 @@ Decision: docs/decisions.md, D225.
 import asyncio
 import itertools
 import json
-import secrets
 import sys
 import time
 from collections import Counter
@@ -147,10 +145,7 @@ def figures(statuses: Counter[int], latencies: list[float], seconds: float) -> d
 
 
 def tokens_in(name: str) -> Iterator[str]:
-    """Yield the tokens of a file again and again, or random ones."""
-    if name == "random":
-        while True:
-            yield f"qc_{secrets.token_urlsafe(32)}"
+    """Yield the tokens of a file again and again."""
     yield from itertools.cycle(Path(name).read_text().splitlines())
 
 

@@ -196,7 +196,7 @@ def gateways() -> list[str]:
 def gateway(place: Place, name: str, config: Path | None = None, env: Mapping[str, str] | None = None) -> Stack:
     """The gateway, compiled and on the transport of this name, or interpreted. Raises `StackError`.
 
-    `config` is another gateway.yaml than that of the benchmark, and `env` are further variables for it.
+    `config` is another gateway.yaml than that of the benchmark, for Envoy too, and `env` are further variables for it.
     """
     transport = transports()[0] if name == INTERPRETED else name
     path = place.path("worker.sock")
@@ -207,7 +207,8 @@ def gateway(place: Place, name: str, config: Path | None = None, env: Mapping[st
     service = place.start(command, name, environment(place.upstream) | dict(env or {}) | build)
     service.wait("oai-extproc serve", lambda output: "serving on" in output)
     seconds = time.monotonic() - began
-    port, envoy = _envoy(place, bootstraps.at(place.bootstrap(), str(path)), health="/healthz")
+    bootstrap = place.bootstrap() if config is None else _render(config, place.upstream)
+    port, envoy = _envoy(place, bootstraps.at(bootstrap, str(path)), health="/healthz")
     roles = {SERVICE: service.process.pid, ENVOY: envoy}
     return Stack(name, "openai", port, roles, prefix="/oai/v1", start_seconds=seconds)
 
