@@ -3,6 +3,7 @@
 Polling, because it is the same for a file that is written over, one that is replaced, and a Kubernetes ConfigMap,
 whose file is a symlink through a folder that is swapped. A change is taken over once two looks, `INTERVAL_SECONDS`
 apart, find it the same: a file that is written over may be valid YAML without its end, in which the `deny` stands.
+Where its times change at every look, its text has to be the same.
 
 Invariant: a file that is broken, or gone, changes nothing: the settings in force stay, and one line per change
 describes what is wrong with the new ones. gateway.yaml and its token files (`tokens_from`) are taken over together or
@@ -16,7 +17,8 @@ is broken or gone. Without any, a broken file is an error at the start.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -31,6 +33,9 @@ from extproc.worker.last_good import LastGood
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
+
+RESTLESS = 10
+"""Polls in a row with a change, from which on texts are compared in place of times."""
 
 FIXED = ("region", "regions", "limits", "catalogue", "cors", "workers", "transport", "trusted_hops", "usage", "redis")
 """Settings that can only be set at start."""
@@ -65,16 +70,20 @@ class SettingsFile:
         self._stamps: dict[Path, Stamp | None] = {}
         self._seen: dict[Path, Stamp | None] = {}
         """What the latest poll has seen."""
+        self._restless = 0
+        """Polls in a row that have seen something else than the one before."""
+        self._restless_texts = b""
         self._digest = b""
         self._sha256 = ""
         self.settings = self._first()
 
     def poll(self) -> Settings | None:
         """Return the new settings if a file has changed for the better, and not since the last poll, else None."""
+
         if self._last_good is not None:
             self._last_good.refresh()
         before, self._seen = self._seen, self._look()
-        if self._seen == self._stamps or self._seen != before:
+        if self._seen == self._stamps or not self._settled(before):
             return None
         try:
             new = self._read()
@@ -90,6 +99,19 @@ class SettingsFile:
         self.settings = _mixed(self.settings, new, "that needs a restart; until then the old one is in force")
         self._keep()
         return self.settings
+
+    def _settled(self, before: Mapping[Path, Stamp | None]) -> bool:
+        """Return whether the files are as at the last poll. Where they are touched all the time, their texts count."""
+        if self._seen == before:
+            self._restless = 0
+            return True
+        self._restless += 1
+        if self._restless < RESTLESS:
+            return False
+        texts, self._restless_texts = self._restless_texts, _texts(self._seen)
+        if self._restless % RESTLESS == 1 and texts != self._restless_texts:
+            log.error("the files of the settings change all the time: until they rest, the settings in force stay")
+        return texts == self._restless_texts
 
     def _first(self) -> Settings:
         """Return the settings of the files, or the last good ones; raises `ConfigError`."""
@@ -181,6 +203,14 @@ def _digest(text: bytes, texts: Mapping[str, bytes]) -> bytes:
     """Return a digest that differs where any file does."""
     files = [(name, hashlib.sha256(content).digest()) for name, content in sorted(texts.items())]
     return hashlib.sha256(repr((hashlib.sha256(text).digest(), files)).encode()).digest()
+
+
+def _texts(paths: Iterable[Path]) -> bytes:
+    """Return a digest of the texts of these files, another one each time where one of them cannot be read."""
+    try:
+        return hashlib.sha256(repr([hashlib.sha256(contents(path)).digest() for path in paths]).encode()).digest()
+    except ConfigError:
+        return os.urandom(16)
 
 
 def _mixed(old: Settings, new: Settings, advice: str) -> Settings:

@@ -71,6 +71,23 @@ def test_a_file_that_is_still_being_written_is_not_taken_over(file, path):
     assert names(file.poll()) == ["two"]
 
 
+def test_a_file_that_is_touched_all_the_time_keeps_no_change_back(file, path):
+    path.write_text(TWO)
+    for number in range(reload.RESTLESS):
+        os.utime(path, (number, number))
+        assert file.poll() is None
+    os.utime(path, (99, 99))
+    assert names(file.poll()) == ["two"]
+
+
+def test_files_that_change_all_the_time_are_told_and_change_nothing(file, path, caplog):
+    for number in range(2 * reload.RESTLESS):
+        path.write_text(TWO + f"# {number}\n")
+        os.utime(path, (number, number))
+        assert file.poll() is None
+    assert len([record for record in caplog.records if "all the time" in record.message]) == 1
+
+
 def test_a_file_that_changes_while_it_is_read_is_read_again(file, path, monkeypatch):
     contents, later = reload.contents, [TWO + "# whole\n"]
 
