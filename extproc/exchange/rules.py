@@ -14,10 +14,11 @@ from extproc.translate.rules import NO_RULES, Rules
 def rules_of(settings: Settings, caller: Caller, request_id: str) -> Rules:
     """Return the rules for a request of `caller`'s."""
     metadata, own = _metadata(settings, caller, request_id), caller.own
-    if own.max_tokens is None and own.guardrail is None:
+    budgeted = caller.budgets is not None
+    if own.max_tokens is None and own.guardrail is None and not budgeted:
         return Rules(metadata) if metadata else NO_RULES
     guardrail = (own.guardrail.id, own.guardrail.version) if own.guardrail else None
-    return Rules(metadata, own.max_tokens, guardrail)
+    return Rules(metadata, own.max_tokens, guardrail, budgeted)
 
 
 def default_model(admitted: Admitted) -> str | None:

@@ -3,8 +3,8 @@
 Several modules of the translation add members, each at a path that the capabilities name; so does the client, under
 its own responsibility. Invariant: no client can replace a member of the gateway's.
 
-Where its organisation has a limit of tokens or a guardrail, a client has but those that are known to evade neither: a
-model may have its limit, or its instructions, under another name than Converse's.
+Where there is a limit of tokens, a budget or a guardrail, a client has but those that are known to evade none of these:
+a model may have its limit, or its instructions, under another name than Converse's.
 
 Decision: docs/decisions.md, D201.
 """
@@ -77,7 +77,7 @@ def with_own(fields: dict[str, Any], request: ChatRequest, capabilities: Capabil
                 f"{ROOT}.{key}",
                 "invalid_value",
             )
-    if rules.max_tokens is not None or rules.guardrail is not None:
+    if rules.max_tokens is not None or rules.guardrail is not None or rules.budgeted:
         _check_harmless(own)
     both = {BETA: [*fields[BETA], *_betas(own[BETA])]} if BETA in own and BETA in fields else {}
     return {**fields, **own, **both}
@@ -97,11 +97,11 @@ def _reserved(capabilities: Capabilities) -> dict[str, str]:
 
 
 def _check_harmless(own: Collection[str]) -> None:
-    """Reject keys that may evade an organisation's limit of tokens or its guardrail. Raises a 400 `ApiError`."""
+    """Reject keys that may evade a limit of tokens, a budget or a guardrail. Raises a 400 `ApiError`."""
     for key in own:
         if key not in HARMLESS:
             raise invalid(
-                f"Your organisation has a limit of tokens or a guardrail, which '{key}' might evade: leave it out. "
+                f"There is a limit of tokens, a budget or a guardrail for you, which '{key}' might evade: leave it out. "
                 f"These may be sent: {', '.join(sorted(HARMLESS))}.",
                 f"{ROOT}.{key}",
                 "unsupported_parameter",

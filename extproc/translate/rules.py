@@ -14,6 +14,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Most tokens of a completion, reasoning included."""
     guardrail: tuple[str, str] | None = None
     """The id or ARN, and the version, of the guardrail that each chat passes."""
+    budgeted: bool = False
+    """Whether what a completion may cost is reserved of a budget before the request leaves."""
 
 
 NO_RULES = Rules()

@@ -1,5 +1,6 @@
 """The rules for a request, by its caller and the settings."""
 
+import msgspec
 import pytest
 
 from extproc.config import AwsSettings, GuardrailSettings, Models, Organisation, Settings
@@ -39,6 +40,11 @@ def test_the_organisations_limits_are_those_of_its_caller() -> None:
     own = Organisation(max_tokens=100, guardrail=GuardrailSettings("gr1", "2"))
     assert rules_of(NONE, caller(own), "r1") == Rules({}, 100, ("gr1", "2"))
     assert rules_of(NONE, caller(Organisation(max_tokens=100)), "r1") == Rules({}, 100)
+
+
+def test_the_rules_of_a_caller_with_budgets_say_so() -> None:
+    who = msgspec.structs.replace(caller(Organisation()), budgets=())
+    assert rules_of(NONE, who, "r1") == Rules(budgeted=True)
 
 
 def test_embeddings_have_no_default_model() -> None:

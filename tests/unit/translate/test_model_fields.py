@@ -39,17 +39,17 @@ def test_the_clients_fields_pass_through_byte_for_byte(family: Capabilities) -> 
     assert f'"additionalModelRequestFields":{own}' in planned(family, own).body.decode()
 
 
-LIMITED, GUARDED = Rules(max_tokens=100), Rules(guardrail=("gr1", "2"))
+LIMITED, GUARDED, BUDGETED = Rules(max_tokens=100), Rules(guardrail=("gr1", "2")), Rules(budgeted=True)
 RULED = [
     pytest.param(family, rules, id=family.family)
     for family in FAMILIES
-    for rules in ([LIMITED, GUARDED] if family.guardrails else [LIMITED])
+    for rules in ([LIMITED, BUDGETED, GUARDED] if family.guardrails else [LIMITED, BUDGETED])
 ]
 
 
 @pytest.mark.parametrize(("family", "rules"), RULED)
 @pytest.mark.parametrize("key", ["max_gen_len", "n", "system", "amazon-bedrock-guardrailConfig", "MIN_P", ""])
-def test_an_organisation_with_a_limit_or_a_guardrail_has_no_other_way_around_it(
+def test_beside_a_limit_a_budget_or_a_guardrail_there_is_no_other_way_around_it(
     key: str, family: Capabilities, rules: Rules
 ) -> None:
     error = rejection(family, json.dumps({"min_p": 1, key: 5_000}), rules=rules)
