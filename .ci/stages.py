@@ -55,6 +55,9 @@ CLEANING = 60
 
 FLOODS, WAITS, PATIENT, MESHES, CLUSTERS, ALONE = "floods", "waits", "patient", "meshes", "clusters", "alone"
 
+MOST_PATIENT = 2
+"""Patient stages at once: where they took both places, none would be left for a cluster."""
+
 TAKES = {WAITS: 0.0, MESHES: 0.5, PATIENT: 0.5}
 """Places of stages that wait most of the time, for others or for the processor; each of the others takes one."""
 
@@ -64,6 +67,9 @@ of each process."""
 
 MINUTES = ("tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes", "tests/envoy/test_stays_up.py")
 """Tests that wait for minutes, or for a worker to be found stuck."""
+
+HEART = [f"tests/unit/{name}" for name in ("bedrock", "exchange", "limits", "openai", "tenancy", "translate")]
+"""Unit tests of packages that do no I/O."""
 
 
 def run_tests(target, variable=""):
@@ -82,7 +88,8 @@ STAGES = {
     #
     # FLOODS: one of these at a time. They flood Envoys and measure their memory.
     # WAITS: beside any two. Nearly all of its time it waits, for timers or for containers.
-    # PATIENT: also beside a cluster, with the lowest priority. It computes, and no test of it has programs to wait for.
+    # PATIENT: also beside a cluster, with the lowest priority, two at once, so that a cluster has a place. It computes,
+    #   and no test of it has programs to wait for.
     # MESHES: both at once, in one place; not beside floods. They wait for Envoy's health checks, one in 60 s.
     # CLUSTERS: when all but the patient ones have ended, and beside those only. MESHES and these: each for 15 minutes
     #   at most, and none after 70. One that takes longer is left out, and is no failure: the machine is slow.
@@ -103,13 +110,18 @@ STAGES = {
     "envoy-gateway": (run_tests("test-envoy-gateway"), ("install", "engines"), MESHES),
     "istio": (run_tests("test-istio"), ("install", "engines"), MESHES),
     "clients": (programs("tests", ["tests/unit", "tests/properties", "tests/envoy"]), ("install", "debian"), None),
-    "unit": (run_tests("test-unit", "UNIT=tests/unit"), ("install",), None),
+    "unit": (
+        run_tests("test-unit", f"UNIT='tests/unit {' '.join(f'--ignore {each}' for each in HEART)}'"),
+        ("install",),
+        None,
+    ),
     "engines": ("make engines", ("install", "engine"), CLUSTERS),
     "kubernetes": (f"{ANEW}; make test-kubernetes", ("install", "engine", "engines"), CLUSTERS),
     "helm": (f"{ANEW}; {run_tests('test-helm')}", ("install", "engine", "engines"), CLUSTERS),
-    "properties": (run_tests("test-unit", "UNIT=tests/properties"), ("install",), PATIENT),
     "compiled-unit": (run_tests("test-compiled-unit"), ("compile",), PATIENT),
+    "heart": (run_tests("test-unit", f"UNIT='{' '.join(HEART)}'"), ("install",), PATIENT),
     "fuzz": ('make fuzz SECONDS=60 ARGS="--jobs 1"', ("install",), PATIENT),
+    "properties": (run_tests("test-unit", "UNIT=tests/properties"), ("install",), PATIENT),
     "bench": ("make bench-smoke", ("compile",), ALONE),
 }
 
@@ -194,6 +206,8 @@ def may_run(name, waiting, running):
     if {*before} & {*waiting, *(stage.name for stage in running)}:
         return False
     if sum(TAKES.get(each, 1) for each in (kind, *(stage.kind for stage in running))) > PLACES:
+        return False
+    if kind is PATIENT and [stage.kind for stage in running].count(PATIENT) == MOST_PATIENT:
         return False
     last = (CLUSTERS, MESHES, PATIENT, ALONE)
     if kind is CLUSTERS and any(STAGES[other][2] not in last for other in waiting):

@@ -101,6 +101,8 @@ def test_a_cluster_runs_when_all_others_have_ended_and_beside_a_patient_stage_al
     assert may_run("helm", ci.PATIENT, waiting=["fuzz"])
     assert may_run("fuzz", ci.CLUSTERS)
     assert may_run("engines", waiting=["istio", "helm"])
+    assert may_run("helm", ci.PATIENT, ci.PATIENT)
+    assert not may_run("fuzz", ci.PATIENT, ci.PATIENT), "there is a place for a cluster"
     assert not may_run("helm", waiting=["unit"])
     for kind in (None, ci.CLUSTERS, ci.MESHES, ci.WAITS, ci.FLOODS, ci.ALONE):
         assert not may_run("helm", kind)
