@@ -1,7 +1,9 @@
 """A ledger of usage, read: lines of JSON -> sums.
 
-It reads line by line, and keeps a sum for each group and the ids of the calls. Ids are in a database that SQLite makes
-for this run, in memory up to `_CACHE_KIB` and in a temporary file beyond, so that memory does not grow with the ledger.
+It reads line by line, and keeps a sum for each group and the ids of the calls. Both are in a database that SQLite makes
+for this run, in memory up to `_CACHE_KIB` and in a temporary file beyond, so that memory does not grow with the ledger:
+calls are as many as there are, and so are the tokens of an identity provider. `MOST_IN_MEMORY` groups are added up
+before they are written there.
 
 The invariant: a call counts once, however often its line is given. A line that is no record counts for nothing, and is
 reported; an Envoy that was killed leaves half a line.
@@ -12,10 +14,9 @@ Decision: docs/decisions.md, D250.
 import gzip
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Annotated, cast
 from uuid import UUID
 
 import msgspec
@@ -24,7 +25,12 @@ LONGEST_LINE = 64 * 1024
 """Bytes of a line. The gateway's are shorter: the longest value is a model's name of 2,048 characters, each of six
 bytes at most."""
 
+MOST_IN_MEMORY = 10_000
+"""Most groups whose sums are kept in memory."""
+
 _CACHE_KIB = 32 * 1024
+
+Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 class Call(msgspec.Struct):
@@ -35,13 +41,13 @@ class Call(msgspec.Struct):
     organisation: str
     token: str | None = ""
     known_model: str | None = ""
-    status: int = 0
-    input_tokens: int | None = 0
-    cached_tokens: int | None = 0
-    cache_write_tokens: int | None = 0
-    output_tokens: int | None = 0
-    reasoning_tokens: int | None = 0
-    cost_micro_usd: int | None = 0
+    status: Count = 0
+    input_tokens: Count | None = 0
+    cached_tokens: Count | None = 0
+    cache_write_tokens: Count | None = 0
+    output_tokens: Count | None = 0
+    reasoning_tokens: Count | None = 0
+    cost_micro_usd: Count | None = 0
     priced: bool | None = False
     estimated: bool | None = False
 
@@ -110,33 +116,75 @@ class Wanted:
         )
 
 
-@dataclass(slots=True)
+_TABLES = (
+    "create table ids (id blob primary key) without rowid",
+    "create table sums (first text, second text, calls integer, failed integer, estimated integer, unpriced integer, "
+    "input integer, cached integer, cache_write integer, output integer, reasoning integer, cost integer, "
+    "primary key (first, second)) without rowid",
+)
+_ADD = (
+    "insert into sums values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (first, second) do update set "
+    "calls = calls + excluded.calls, failed = failed + excluded.failed, estimated = estimated + excluded.estimated, "
+    "unpriced = unpriced + excluded.unpriced, input = input + excluded.input, cached = cached + excluded.cached, "
+    "cache_write = cache_write + excluded.cache_write, output = output + excluded.output, "
+    "reasoning = reasoning + excluded.reasoning, cost = cost + excluded.cost"
+)
+_BY_DAY = "select * from sums order by first"
+_BY_COST = "select * from sums order by cost desc, first, second"
+
+
 class Report:
-    """The sums by group, and what was left out of them."""
+    """The sums by group, and what was left out of them. `close` it. Methods raise `sqlite3.Error` without room."""
 
-    sums: dict[Group, Sum] = field(default_factory=dict)
-    repeated: int = 0
-    """Lines of calls that had one already."""
-    warnings: list[str] = field(default_factory=list)
-    """One for each file with lines that are no records."""
+    def __init__(self, wanted: Wanted) -> None:
+        self.repeated = 0
+        """Lines of calls that had one already."""
+        self.warnings: list[str] = []
+        """One for each file with lines that are no records."""
+        self._wanted = wanted
+        self._sums: dict[Group, Sum] = {}
+        # A database without a name is this connection's alone, and SQLite removes its file at once.
+        self._database = sqlite3.connect("", isolation_level=None)
+        for statement in (
+            "pragma journal_mode = off",
+            "pragma synchronous = off",
+            f"pragma cache_size = -{_CACHE_KIB}",
+            *_TABLES,
+            "begin",
+        ):
+            self._database.execute(statement)
 
-
-def read(paths: list[Path], wanted: Wanted) -> Report:
-    """Sum up the wanted calls of these ledgers.
-
-    Raises `OSError`, `EOFError` for half a `.gz`, or `sqlite3.Error` where there is no room for the ids.
-    """
-    report, group = Report(), _GROUPS[wanted.by]
-    with closing(_Ids()) as ids:
+    def read(self, paths: list[Path]) -> None:
+        """Sum up the wanted calls of these ledgers. Raises also `OSError`, and `EOFError` for half a `.gz`."""
+        group = _GROUPS[self._wanted.by]
         for path in paths:
-            for call in _calls(path, report):
-                if call not in wanted:
+            for call in _calls(path, self):
+                if call not in self._wanted:
                     continue
-                if not ids.add(call.id):
-                    report.repeated += 1
+                if self._database.execute("insert or ignore into ids values (?)", (call.id.bytes,)).rowcount != 1:
+                    self.repeated += 1
                     continue
-                report.sums.setdefault(group(call), Sum()).add(call)
-    return report
+                key = group(call)
+                if len(self._sums) >= MOST_IN_MEMORY and key not in self._sums:
+                    self._write()
+                self._sums.setdefault(key, Sum()).add(call)
+
+    def rows(self) -> Iterator[tuple[Group, Sum]]:
+        """Yield the sums: those by day in the order of days, others with the highest cost first."""
+        self._write()
+        size = len(COLUMNS[self._wanted.by])
+        for row in self._database.execute(_BY_DAY if self._wanted.by == "day" else _BY_COST):
+            yield row[:2][:size], Sum(*row[2:])
+
+    def close(self) -> None:
+        """Forget all."""
+        self._database.close()
+
+    def _write(self) -> None:
+        """Add what is in memory to the database."""
+        rows = [((*group, "")[:2] + astuple(each)) for group, each in self._sums.items()]
+        self._database.executemany(_ADD, rows)
+        self._sums.clear()
 
 
 def _calls(path: Path, report: Report) -> Iterator[Call]:
@@ -167,24 +215,3 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 def _opened(path: Path) -> IO[bytes]:
     # What `gzip.open` returns is an `IO[bytes]` in all that is read of it.
     return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-class _Ids:
-    """A set of ids of any size in a bounded memory."""
-
-    def __init__(self) -> None:
-        # A database without a name is this connection's alone, and SQLite removes its file at once.
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._database.execute("CREATE TABLE ids (id BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-
-    def add(self, call: UUID) -> bool:
-        """Add an id; return whether it is new."""
-        return self._database.execute("INSERT OR IGNORE INTO ids VALUES (?)", (call.bytes,)).rowcount == 1
-
-    def close(self) -> None:
-        """Forget all ids."""
-        self._database.close()

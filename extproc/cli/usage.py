@@ -6,20 +6,21 @@ Decision: docs/decisions.md, D250.
 import csv
 import datetime
 import glob
-import io
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import indent
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from extproc.cli.ledger import COLUMNS, Group, Report, Sum, Wanted, read
+from extproc.cli.ledger import COLUMNS, Group, Report, Sum, Wanted
 from extproc.cli.parameters import UserError, load_settings, required_config
 from extproc.config.faults import printable
 
@@ -76,37 +77,39 @@ def usage(
         raise UserError(f"{path}: there is no ledger; name a file in `usage.ledger`, and start the gateway again")
     if since and until and since >= until:
         raise UserError(f"--since {since} is not before --until {until}")
-    report = _read([*files, Path(ledger)], Wanted(by, organisation, since or "", until or ""))
-    rows = sorted(report.sums.items(), key=lambda row: row[0] if by == "day" else (-row[1].cost_micro_usd, row[0]))
-    if form == "json":
-        click.echo(_json(COLUMNS[by], rows))
-    elif form == "csv":
-        click.echo(_csv(COLUMNS[by], rows), nl=False)
-    else:
-        # In a pipe no figure is cut off; a terminal shows where it had no room.
-        Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(_table(COLUMNS[by], rows))
+    with _room_for_sums(), closing(Report(Wanted(by, organisation, since or "", until or ""))) as report:
+        _read(report, [*files, Path(ledger)])
+        _print(form, COLUMNS[by], report.rows())
     for warning in [*report.warnings, *_unread(Path(ledger), files)]:
         click.echo(f"warning: {printable(warning)}", err=True)
     if report.repeated:
         click.echo(f"{report.repeated} lines were of calls that had one already, and count once", err=True)
 
 
-_Rows = list[tuple[Group, Sum]]
+_Rows = Iterator[tuple[Group, Sum]]
 
 
-def _read(paths: list[Path], wanted: Wanted) -> Report:
-    """Return the sums; raises `UserError` for a file that cannot be read."""
+@contextmanager
+def _room_for_sums() -> Iterator[None]:
+    """Raise `UserError` where there is no room for the database."""
     import sqlite3
+
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UserError(f"no room for the ids of calls in the folder of temporary files (TMPDIR): {error}") from error
+
+
+def _read(report: Report, paths: list[Path]) -> None:
+    """Sum up these ledgers; raises `UserError` for a file that cannot be read."""
     import zlib
 
     try:
-        return read(paths, wanted)
+        report.read(paths)
     except OSError as error:
         raise UserError(printable(f"{error.filename or 'a ledger'}: {error.strerror or error}")) from error
     except (EOFError, zlib.error) as error:
         raise UserError(f"a .gz of these is broken: {error}; unpack what is left of it") from error
-    except sqlite3.Error as error:
-        raise UserError(f"no room for the ids of calls in the folder of temporary files (TMPDIR): {error}") from error
 
 
 def _unread(ledger: Path, files: Iterable[Path]) -> list[str]:
@@ -117,28 +120,44 @@ def _unread(ledger: Path, files: Iterable[Path]) -> list[str]:
     return [f"not read: {count} of the files {ledger}.*; name them as well, to count their calls"] if count else []
 
 
-def _json(columns: tuple[str, ...], rows: _Rows) -> str:
-    shown = [{**dict(zip(columns, group, strict=True)), **asdict(each)} for group, each in rows]
-    return json.dumps({"rows": shown, "total": asdict(_total(rows))}, indent=2)
+def _print(form: str, columns: tuple[str, ...], rows: _Rows) -> None:
+    """Print the rows one by one: tokens of an identity provider are as many as it has people."""
+    if form == "json":
+        _print_json(columns, rows)
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([*columns, *asdict(Sum()), "cost_usd"])
+        writer.writerows([*group, *asdict(each).values(), _dollars(each)] for group, each in rows)
+    else:
+        # In a pipe no figure is cut off; a terminal shows where it had no room.
+        Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(_table(columns, rows))
 
 
-def _csv(columns: tuple[str, ...], rows: _Rows) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *asdict(Sum()), "cost_usd"])
-    writer.writerows([*group, *asdict(each).values(), _dollars(each)] for group, each in rows)
-    return text.getvalue()
+def _print_json(columns: tuple[str, ...], rows: _Rows) -> None:
+    """Print what `json.dumps` makes of all rows and their total, with an indent of two."""
+    total, before = Sum(), ""
+    sys.stdout.write('{\n  "rows": [')
+    for group, each in rows:
+        row = json.dumps({**dict(zip(columns, group, strict=True)), **asdict(each)}, indent=2)
+        sys.stdout.write(f"{before}\n{indent(row, '    ')}")
+        before = ","
+        _count(total, each)
+    end = "\n  " if before else ""
+    sys.stdout.write(f'{end}],\n  "total": {indent(json.dumps(asdict(total), indent=2), "  ").lstrip()}\n}}\n')
 
 
 def _table(columns: tuple[str, ...], rows: _Rows) -> Table:
     table = Table(*columns, box=None)
     for name in ("calls", "failed", "input", "cached", "output", "USD", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
-    for group, each in rows[:MAX_ROWS]:
-        table.add_row(*(Text(printable(name) or "(none)") for name in group), *_cells(each))
-    if len(rows) > MAX_ROWS:
-        table.add_row(f"… and {len(rows) - MAX_ROWS} more, see --format csv")
-    table.add_row(*("total", *[""] * (len(columns) - 1)), *_cells(_total(rows)))
+    total, number = Sum(), 0
+    for number, (group, each) in enumerate(rows, 1):
+        _count(total, each)
+        if number <= MAX_ROWS:
+            table.add_row(*(Text(printable(name) or "(none)") for name in group), *_cells(each))
+    if number > MAX_ROWS:
+        table.add_row(f"… and {number - MAX_ROWS} more, see --format csv")
+    table.add_row(*("total", *[""] * (len(columns) - 1)), *_cells(total))
     return table
 
 
@@ -156,9 +175,7 @@ def _dollars(each: Sum) -> str:
     return f"{whole}.{rest:06}"
 
 
-def _total(rows: _Rows) -> Sum:
-    total = Sum()
-    for _, each in rows:
-        for name, value in asdict(each).items():
-            setattr(total, name, getattr(total, name) + value)
-    return total
+def _count(total: Sum, each: Sum) -> None:
+    """Add to the total."""
+    for name, value in asdict(each).items():
+        setattr(total, name, getattr(total, name) + value)

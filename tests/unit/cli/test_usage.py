@@ -1,5 +1,6 @@
 """`usage`: a ledger, summed up."""
 
+import contextlib
 import csv
 import gzip
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from extproc.cli import ledger
-from extproc.cli.ledger import LONGEST_LINE, Wanted, read
+from extproc.cli.ledger import LONGEST_LINE, Report, Wanted
 from tests.unit.cli.running import CONFIG, ROOT, Cli, is_rejected
 
 NOVA, CLAUDE = "amazon.nova-micro-v1:0", "anthropic.claude-sonnet-4-6"
@@ -197,8 +198,58 @@ def test_memory_does_not_grow_with_the_number_of_calls(tmp_path: Path, monkeypat
     monkeypatch.setattr(ledger, "_CACHE_KIB", 16)
     path = tmp_path / "usage.jsonl"
     path.write_text(text(*(line() for _ in range(5_000))))
-    report = read([path, path], Wanted("model"))
-    assert (report.sums[(NOVA,)].calls, report.repeated) == (5_000, 5_000)
+    with contextlib.closing(Report(Wanted("model"))) as report:
+        report.read([path, path])
+        [(group, found)] = report.rows()
+    assert (group, found.calls, report.repeated) == ((NOVA,), 5_000, 5_000)
+
+
+@pytest.mark.parametrize("by", ledger.COLUMNS)
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_memory_does_not_grow_with_the_number_of_groups(
+    cli: Cli, usage_jsonl: Path, monkeypatch: pytest.MonkeyPatch, by: str, form: str
+) -> None:
+    """With room for few of them in memory the rest is in a file, and the output is the same."""
+    usage_jsonl.write_text(
+        text(
+            *CALLS,
+            *(
+                line(token=f"jwt:{n % 7}", known_model=f"m{n % 5}", start=f"2026-11-1{n % 4}", status=n)
+                for n in range(99)
+            ),
+        )
+    )
+    whole = cli("usage", "--by", by, "--format", form).stdout
+    monkeypatch.setattr(ledger, "MOST_IN_MEMORY", 3)
+    assert cli("usage", "--by", by, "--format", form).stdout == whole
+    with contextlib.closing(Report(Wanted(by))) as report:
+        monkeypatch.setattr(report, "_sums", Few())
+        report.read([usage_jsonl])
+
+
+class Few(dict[Any, Any]):
+    """A mapping of three."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        assert len(self) <= 3
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+
+def test_json_is_what_the_library_makes_of_it(cli: Cli, usage_jsonl: Path) -> None:
+    for lines in (CALLS, ()):
+        usage_jsonl.write_text(text(*lines))
+        shown = cli("usage", "--format", "json").stdout
+        assert shown == json.dumps(json.loads(shown), indent=2) + "\n"
+
+
+def test_a_number_that_no_call_has_is_no_record(cli: Cli, usage_jsonl: Path) -> None:
+    usage_jsonl.write_text(text(line(), line(input_tokens=2**63)))
+    assert [row["calls"] for row in rows(cli)] == [1]
 
 
 @pytest.mark.parametrize(
