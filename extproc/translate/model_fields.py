@@ -101,7 +101,7 @@ def _check_harmless(own: Collection[str]) -> None:
     for key in own:
         if key not in HARMLESS:
             raise invalid(
-                f"There is a limit of tokens, a budget or a guardrail for you, which '{key}' might evade: leave it out. "
+                f"You have a limit of tokens, a budget or a guardrail, which '{key}' might evade: leave it out. "
                 f"These may be sent: {', '.join(sorted(HARMLESS))}.",
                 f"{ROOT}.{key}",
                 "unsupported_parameter",

@@ -1,7 +1,7 @@
 """A worker: a process that serves one address until it is stopped. It knows no sibling.
 
-SIGTERM (or SIGINT) stops it: it reports NOT_SERVING, goes on serving for `notice` seconds so that Envoy sees that, then
-takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
+SIGTERM (or SIGINT, or SIGHUP) stops it: it reports NOT_SERVING, goes on serving for `notice` seconds so that Envoy sees
+that, then takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
 
 It reports SERVING once it has looked for AWS credentials and Bedrock has listed its models in each region, or that has
 failed: without credentials, callers get an error that names them. The built-in list stands in for the models, and where
@@ -90,13 +90,13 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """A counter of SIGTERM and SIGINT."""
+    """A counter of SIGTERM, SIGINT and SIGHUP."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     def received(self) -> None:
-        """Count one more SIGTERM or SIGINT."""
+        """Count one more of them."""
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
@@ -391,8 +391,9 @@ def _usage_reader(settings: Settings) -> UsageReader | None:
 def _take_signals() -> Signals:
     signals = Signals()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.received)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has it ignored
+            loop.add_signal_handler(number, signals.received)
     return signals
 
 

@@ -205,13 +205,14 @@ async def test_it_follows_aws_keys_in_a_file(worker, tmp_path):
     assert "AKIA" not in line
 
 
-async def test_a_signal_to_stop_lets_open_streams_finish(worker):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_to_stop_lets_open_streams_finish(worker, number):
     await worker.start("--notice", "0")
     await worker.line("serving on")
     call = worker.process_stream()
     await call.write(headers("POST", "/oai/v1/embeddings", TOKENS["one"]))
     await call.read()
-    worker.process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(number)
     await worker.line("stopping, with 1 streams open")
     await call.write(body({"model": "amazon.titan-embed-text-v1", "input": "1"}))
     response = pb.ProcessingResponse.FromString(await call.read())
