@@ -8,6 +8,7 @@ Decisions: docs/decisions.md, D151.
 
 from pathlib import PurePosixPath
 
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.core.v3 import DataSource as File
 from envoy_data_plane.envoy.config.core.v3 import TransportSocket, WatchedDirectory
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
@@ -17,10 +18,9 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     TlsCertificate,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as TlsSecret
-from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 
 from extproc.envoy_config import CallersSecret, CallersTls
-from extproc.envoy_config.messages import packed
+from extproc.envoy_config.messages import file_of, packed
 from extproc.envoy_config.tls import secret_reference
 
 
@@ -32,7 +32,7 @@ def callers_tls(tls: CallersTls) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(config))
 
 
-def callers_secret(tls: CallersTls, kind: CallersSecret) -> DiscoveryResponse:
+def callers_secret(tls: CallersTls, kind: CallersSecret) -> Message:
     """Return the contents of `tls.secret_file(kind)`, which name the files."""
     secret = TlsSecret(name=kind)
     match kind:
@@ -42,7 +42,7 @@ def callers_secret(tls: CallersTls, kind: CallersSecret) -> DiscoveryResponse:
         case "tls-client-ca":
             secret.validation_context = _authorities(tls)
             secret.validation_context.watched_directory = _watched(tls.watched, tls.client_ca)
-    return DiscoveryResponse(resources=[packed(secret)])
+    return file_of(secret)
 
 
 def _read_once(tls: CallersTls) -> CommonTlsContext:

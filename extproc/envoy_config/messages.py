@@ -14,12 +14,21 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
+from extproc.envoy_config.plain_messages import plain_messages
 from extproc.net import Address
 
 
 def packed(message: Message) -> Any:
     """Return `message` as a `typed_config`."""
     return Any.pack(message)
+
+
+def file_of(resource: Message) -> Message:
+    """Return the contents of a file that Envoy follows. Their module imports gRPC, which nothing else here needs."""
+    with plain_messages():
+        from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
+
+    return DiscoveryResponse(resources=[packed(resource)])
 
 
 def seconds(number: float) -> timedelta:

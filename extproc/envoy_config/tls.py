@@ -5,6 +5,7 @@ Decision: docs/decisions.md, D88.
 
 from collections.abc import Iterable
 
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
     ConfigSource,
@@ -25,11 +26,10 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CommonTlsContextCombinedCertificateValidationContext as Combined,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as TlsSecret
-from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from extproc.envoy_config import ProcessorTls, SecretKind, secret_name
-from extproc.envoy_config.messages import packed
+from extproc.envoy_config.messages import file_of, packed
 from extproc.net import Address, is_ip
 
 
@@ -51,7 +51,7 @@ def processor_tls(tls: ProcessorTls, workers: Iterable[Address]) -> TransportSoc
     return _socket(UpstreamTlsContext(common_tls_context=context, sni=tls.name, auto_host_sni=not tls.name))
 
 
-def processor_secret(tls: ProcessorTls, kind: SecretKind) -> DiscoveryResponse:
+def processor_secret(tls: ProcessorTls, kind: SecretKind) -> Message:
     """Return the contents of `tls.secret_file(kind)`, which name the files.
 
     Envoy reads those again when a file is moved into their folder: by `mv`, or by a kubelet, which moves `..data`.
@@ -62,7 +62,7 @@ def processor_secret(tls: ProcessorTls, kind: SecretKind) -> DiscoveryResponse:
             secret.validation_context = CertificateValidationContext(trusted_ca=File(filename=tls.ca))
         case "certificate":
             secret.tls_certificate = _own(tls)
-    return DiscoveryResponse(resources=[packed(secret)])
+    return file_of(secret)
 
 
 def _read_once(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
