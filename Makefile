@@ -70,7 +70,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled wheel wheel-compiled sdist supported installed image images sbom lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-limits bench-queries bench-translation bench-steps fuzz properties audit test-chaos \
+        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-limits bench-queries bench-translation bench-steps bench-instructions fuzz properties audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
@@ -221,6 +221,9 @@ audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities;
 
 bench-steps: $(DEV) ## Measure how long one request keeps the event loop busy, by shape and size
 	$(BIN)/python -m bench.steps $(ARGS)
+
+bench-instructions: $(BENCH) compiled ## Count the worker's instructions for a chat and a frame, by valgrind: five minutes
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m bench.instructions
 
 wire-check: $(DEV) ## Compare what the code declares with the installed openai and botocore (docs/wire-check.md)
 	@$(BIN)/python -m tests.wire

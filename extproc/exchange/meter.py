@@ -8,7 +8,7 @@ Estimates: four bytes of JSON or of text are a token; an image or a clip is `MED
 what it has by its length, if that is more. A response that is not streamed shows nothing before its end: until then it
 is taken for as long as it may be, as is one that never comes.
 
-Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266.
+Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266, D294.
 """
 
 import re

@@ -4,6 +4,8 @@ Invariants: header values travel as `raw_value` (a plain `value` reaches the cli
 that every byte a client can send has a character and comes back as the same byte; every header that is set
 overwrites; a response whose body we write has its own `content-length` or none, never the upstream's, because
 the filter runs with `allow_content_length_header` and a length left over cuts the body off.
+
+Decision: docs/decisions.md, D294.
 """
 
 import math
