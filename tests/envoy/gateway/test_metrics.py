@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -166,11 +166,13 @@ def test_every_call_is_counted_once_and_the_callers_words_name_no_series(day: Da
 
 
 def test_what_organisations_spent(day: Day) -> None:
-    spent = Counter[str]()
+    spent: defaultdict[str, float] = defaultdict(float)
     for line in day.log:
         if line["input_tokens"]:
             each = PRICES[line["known_model"]]
-            spent[line["organisation"]] += line["input_tokens"] * each["input"] + line["output_tokens"] * each["output"]
+            written = line["cache_write_tokens"] * each["input"] / 4  # what is written to a cache costs a quarter more
+            usual = line["input_tokens"] * each["input"] + line["output_tokens"] * each["output"]
+            spent[line["organisation"]] += usual + written
     dollars = {name: pytest.approx(micro_usd / 1e6, rel=1e-9) for name, micro_usd in spent.items()}
     assert set(dollars) == {"acme", "umbrella"}
     assert day.of("What organisations spent", "organisation") == dollars
