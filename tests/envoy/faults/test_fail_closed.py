@@ -45,7 +45,7 @@ LIFE = re.compile(
     r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"
     r"|:\w+\.(__aexit__|close):"
-    r"|:(GuardedResolver|Lookup)\.resolve:"
+    r"|:(GuardedResolver|ImageResolver)\.resolve:"
     r"|^extproc\.worker\.image_tunnel:"
 )
 """Awaits that belong to no call: of a worker's life, of names on the internet, which no test looks up, and of a proxy,
