@@ -11,7 +11,7 @@ from extproc.limits.counters import Decision, Scope
 from extproc.limits.gcra import MINUTE
 from tests.redis.server import Redis
 from tests.redis.workers import Worker, by_a_clock
-from tests.unit.worker.test_rate_counters import Clock, refused
+from tests.unit.worker.test_rate_counters import Clock, rejected
 
 LIMIT = 60_000
 COST = MINUTE // LIMIT
@@ -52,7 +52,7 @@ def test_those_that_follow_a_request_do_not_ask_the_store(start: Start, clock: C
     assert decision.requests is not None
     assert decision.requests.remaining == LIMIT - 1
     clock.now += AHEAD
-    assert refused(worker.admit(LARGE, 1, False)) is None
+    assert rejected(worker.admit(LARGE, 1, False)) is None
     clock.now += AHEAD + 2 * COST
     assert worker.store.known(LARGE, 1) is None
 
@@ -79,7 +79,7 @@ def test_what_is_not_used_flows_back(start: Start, clock: Clock) -> None:
 def test_the_rest_is_given_back_with_the_next_question(start: Start, clock: Clock) -> None:
     worker, other = start(), start()
     worker.admit(LARGE, 1, False)
-    assert refused(worker.admit(LARGE, 100, False)) is None
+    assert rejected(worker.admit(LARGE, 100, False)) is None
     assert taken(other, clock) == (2 * COST, 101 * COST)
 
 
