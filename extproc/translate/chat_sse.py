@@ -47,6 +47,11 @@ class ChatSse:
         """Events of known types so far."""
 
     @property
+    def state(self) -> State:
+        """The state of the stream."""
+        return self._stream.state
+
+    @property
     def usage(self) -> Usage:
         """The usage, in the state COUNTED."""
         return self._stream.usage
