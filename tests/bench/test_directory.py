@@ -6,37 +6,59 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bench import native
 
 Serve = Callable[..., int]
 
 REQUEST = b"GET / HTTP/1.1\r\nauthorization: Bearer {token}\r\n\r\n"
 
 
-def call(port: int, folder: Path, tokens: str = "random", rate: float = 100, seconds: float = 0.3) -> dict[str, Any]:
-    (folder / "request").write_bytes(REQUEST)
-    numbers = (port, folder / "request", tokens, rate, 2, seconds)
-    command = [sys.executable, "-m", "bench.callers", *map(str, numbers)]
+def figures(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def test_callers_count_every_response(serve: Serve, tmp_path: Path) -> None:
-    (tmp_path / "tokens").write_text("qc_a\nqc_b\n")
+def call(port: int, folder: Path) -> dict[str, Any]:
+    """Have callers with two tokens make 30 requests."""
+    (folder / "request").write_bytes(REQUEST)
+    (folder / "tokens").write_text("qc_a\nqc_b\n")
+    numbers = (port, folder / "request", folder / "tokens", 100, 2, 0.3)
+    return figures([sys.executable, "-m", "bench.callers", *map(str, numbers)])
+
+
+def flood(port: int, folder: Path, connections: str) -> dict[str, Any]:
+    """Try 30 random tokens from two addresses; `connections` are kept, or new for each."""
+    (folder / "request").write_bytes(REQUEST)
+    numbers = (port, folder / "request", 100, 2, 0.3, 2)
+    return figures([str(native.program("flood")), *map(str, numbers), connections])
+
+
+Attempt = Callable[[int, Path], dict[str, Any]]
+
+TRIES = [call, partial(flood, connections="keep"), partial(flood, connections="new")]
+
+
+@pytest.mark.parametrize("attempt", TRIES, ids=["callers", "a flood", "a flood of connections"])
+def test_every_response_is_counted(
+    attempt: Callable[[int, Path], dict[str, Any]], serve: Serve, tmp_path: Path
+) -> None:
     denied = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n"
-    for tokens in ("random", str(tmp_path / "tokens")):
-        done = call(serve(denied, b"no"), tmp_path, tokens)
-        assert done["statuses"] == {"401": done["sent"]}
-        assert 0 < done["sent"] <= 30, "and no more than are due"
-        assert 0 < done["p50"] <= done["p99"] <= done["max"]
+    done = attempt(serve(denied, b"no"), tmp_path)
+    assert done["statuses"] == {"401": done["sent"]}
+    assert 0 < done["sent"] <= 30, "and no more than are due"
+    assert 0 < done["p50"] <= done["p99"] <= done["max"]
 
 
-def test_callers_count_broken_connections(serve: Serve, tmp_path: Path) -> None:
-    done = call(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=True), tmp_path)
+@pytest.mark.parametrize("attempt", TRIES, ids=["callers", "a flood", "a flood of connections"])
+def test_broken_connections_are_counted(attempt: Attempt, serve: Serve, tmp_path: Path) -> None:
+    done = attempt(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=True), tmp_path)
     assert done["statuses"] == {"0": done["sent"]}
     assert done["sent"] > 0
 
@@ -56,6 +78,7 @@ def test_the_benchmark_runs_in_small() -> None:
         "a hit in the table's cache: ",
         "CPU of the worker for a list: ",
         "p99 beside misses, over without: ",
-        "memory: ",
+        "memory of service: ",
+        "memory of envoy: ",
     ):
         assert words in done.stdout

@@ -120,7 +120,7 @@ class Scene:
             until(lambda: self.stat("http.oai.ext_proc.streams_started") > before, "no worker hears of the call")
             return Call(caller, script)
         caller.send()
-        assert script.arrived.wait(DEADLINE), "the call does not reach Bedrock"
+        assert script.arrived.wait(DEADLINE), ("the call does not reach Bedrock", caller.finish())
         if steps is None:
             assert script.reached.wait(DEADLINE)
             if phase != "waiting" and stream:
