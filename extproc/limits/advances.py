@@ -7,8 +7,8 @@ The store has the bucket full at `paid`, of which this worker has used what make
 asked again, it gets the rest back, and decides by what is left.
 
 Invariant: what a worker admits by an advance is taken in the store by then. So all workers together admit no more than
-without advances; others see at most `AHEAD` too little of a bucket. A worker that nobody shares a bucket with decides
-as `MemoryCounters` does.
+without advances, but for what is given back late of a reservation; others see at most `AHEAD` too little of a bucket.
+A worker that nobody shares a bucket with decides as `MemoryCounters` does.
 
 Decision: docs/decisions.md, D277.
 """

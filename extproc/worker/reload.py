@@ -73,17 +73,18 @@ class SettingsFile:
         self._restless = 0
         """Polls in a row that have seen something else than the one before."""
         self._restless_texts = b""
+        """A digest of their texts at the latest of these."""
         self._digest = b""
         self._sha256 = ""
         self.settings = self._first()
 
     def poll(self) -> Settings | None:
         """Return the new settings if a file has changed for the better, and not since the last poll, else None."""
-
         if self._last_good is not None:
             self._last_good.refresh()
         before, self._seen = self._seen, self._look()
-        if self._seen == self._stamps or not self._settled(before):
+        settled = self._settled(before)
+        if self._seen == self._stamps or not settled:
             return None
         try:
             new = self._read()

@@ -80,6 +80,18 @@ def test_a_file_that_is_touched_all_the_time_keeps_no_change_back(file, path):
     assert names(file.poll()) == ["two"]
 
 
+def test_a_change_long_after_a_restless_time_is_not_told_as_one(file, path, caplog):
+    for number in range(2 * reload.RESTLESS):
+        os.utime(path, (number, number))
+        file.poll()
+    for _ in range(3):
+        assert file.poll() is None
+    path.write_text(TWO)
+    assert file.poll() is None
+    assert names(file.poll()) == ["two"]
+    assert not [record for record in caplog.records if "all the time" in record.message]
+
+
 def test_files_that_change_all_the_time_are_told_and_change_nothing(file, path, caplog):
     for number in range(2 * reload.RESTLESS):
         path.write_text(TWO + f"# {number}\n")
