@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from extproc.bedrock.capability_table import Row
 from extproc.config.aliases import check_aliases
-from extproc.config.budgets import BudgetSettings, any_budgets, check_defaults, check_store, placed
+from extproc.config.budgets import Budgets, BudgetSettings, any_budgets, check_defaults, check_store, placed
 from extproc.config.capabilities import check_capabilities
 from extproc.config.directory import DirectorySettings
 from extproc.config.directory import DynamoDbSettings as DynamoDbSettings
@@ -308,7 +308,8 @@ class Draft:
         with naming(self.source):
             check_jwt(settings.jwt, (token.name for token in tokens))
             check_keys(settings, keys, tokens)
-            check_counted(settings, tokens)
+            check_kept(settings, tokens)
+            _check_redis_needed(settings, tokens)
         return msgspec.structs.replace(
             settings,
             tokens=tokens,
@@ -321,13 +322,23 @@ class Draft:
         )
 
 
-def check_counted(settings: Settings, tokens: tuple[Token, ...]) -> None:
-    """Check that budgets are kept somewhere, and that a Redis has something to keep; raises `ConfigError`."""
-    organisations = {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()}
-    own = [token.budgets for token in tokens]
-    check_store(settings.budgets, settings.redis is not None, organisations, own)
-    others = settings.directory is not None or any_budgets(settings.budgets, organisations, own)
+def check_kept(settings: Settings, tokens: tuple[Token, ...]) -> None:
+    """Check that budgets, if there are any, are kept somewhere; raises `ConfigError`."""
+    check_store(settings.budgets, settings.redis is not None, *_budgets_of(settings, tokens))
+
+
+def _check_redis_needed(settings: Settings, tokens: tuple[Token, ...]) -> None:
+    """Check that a Redis has something to keep; raises `ConfigError`."""
+    others = settings.directory is not None or any_budgets(settings.budgets, *_budgets_of(settings, tokens))
     check_needed(settings.redis, settings.rate_limits, others)
+
+
+def _budgets_of(
+    settings: Settings, tokens: tuple[Token, ...]
+) -> tuple[dict[str, tuple[Budgets | None, Budgets | None]], list[Budgets | None]]:
+    """Return the budgets of organisations and their users, by name, and those of tokens."""
+    organisations = {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()}
+    return organisations, [token.budgets for token in tokens]
 
 
 def load(path: Path) -> Settings:

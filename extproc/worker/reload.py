@@ -221,7 +221,7 @@ def _mixed(old: Settings, new: Settings, advice: str) -> Settings:
         log.error("`rate_limits.by` has changed: until a restart, limits stay as they were, for somebody has to count")
         mixed = _with_limits(old, mixed)
     try:
-        config.check_counted(mixed, mixed.tokens)
+        config.check_kept(mixed, mixed.tokens)
     except ConfigError as error:  # there is no store: the file has a `redis`, which only a start connects to
         log.error("%s; `redis` needs a restart, and until then there are no budgets", error)
         mixed = _without_budgets(mixed)

@@ -92,6 +92,18 @@ def test_a_change_long_after_a_restless_time_is_not_told_as_one(file, path, capl
     assert not [record for record in caplog.records if "all the time" in record.message]
 
 
+def test_a_redis_that_has_nothing_to_keep_any_more_is_no_missing_store(path, caplog):
+    """It stays until a restart; there are no budgets that it could lack."""
+    service = "rate_limits: {by: envoy, service: '127.0.0.1:8081'}\n"
+    path.write_text(
+        ONE + service + "redis: {url: 'redis://127.0.0.1:6379'}\nbudgets: {organisation: [{usd: '5', per: day}]}\n"
+    )
+    file = SettingsFile(path)
+    path.write_text(ONE + service)
+    assert polled(file) is not None
+    assert not [record for record in caplog.records if "there are no budgets" in record.message]
+
+
 def test_files_that_change_all_the_time_are_told_and_change_nothing(file, path, caplog):
     for number in range(2 * reload.RESTLESS):
         path.write_text(TWO + f"# {number}\n")
