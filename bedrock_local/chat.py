@@ -73,6 +73,8 @@ async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
     turn.controls.raise_exception()
     incoming.call.billed = turn.completion.usage
     body = frames.body(turn.completion, turn.latency, turn.extra, unknown=turn.controls.unknown)
+    if turn.controls.nousage:
+        del body["usage"]
     return await deliver(local, incoming, {**body, **turn.served}, turn.controls)
 
 

@@ -12,6 +12,7 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     end after=3                              a clean end after N frames, without a reason; not streamed, a complete
                                              response with N bytes of the body
     nometadata                               a stream ends after messageStop, without metadata
+    nousage                                  the metadata of a stream, or the whole response, have no usage
     corrupt after=3                          the frame after N frames has a wrong checksum; not streamed, the body is
                                              no JSON from there
     status=429 type=ThrottlingException message="Too many requests"
@@ -81,6 +82,7 @@ class Controls:
     cut: bool = False
     end: bool = False
     nometadata: bool = False
+    nousage: bool = False
     corrupt: bool = False
     after: int = 0
     status: int | None = None
@@ -263,6 +265,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "cut": _flag,
     "end": _flag,
     "nometadata": _flag,
+    "nousage": _flag,
     "corrupt": _flag,
     "after": _natural,
     "status": _status,

@@ -18,7 +18,7 @@ _CUT = Frame("cut", "", {})
 
 def disturbed(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
     """Yield the frames with the faults that the controls order; nothing follows a fault."""
-    for number, frame in enumerate(_with_unknown(frames, controls)):
+    for number, frame in enumerate(_altered(frames, controls)):
         if number >= controls.after and controls.end:
             return
         if number >= controls.after and (fault := _fault(controls)) is not None:
@@ -31,8 +31,11 @@ def disturbed(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
         yield fault
 
 
-def _with_unknown(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
+def _altered(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
+    """Yield the frames, with one of an unknown type more, or without the usage, if the controls order that."""
     for frame in frames:
+        if controls.nousage and frame.name == "metadata":
+            frame.payload.pop("usage")
         yield frame
         if controls.unknown and frame.name == "messageStart":
             yield Frame("event", "eventOfTheFuture", {"contentBlockIndex": 0, "future": {"of": "events"}})

@@ -40,10 +40,13 @@ class CacheDetail(Lenient):
 
 
 class TokenUsage(Lenient):
-    """Tokens as Bedrock counts them: `input_tokens` excludes those read from, or written to, a cache."""
+    """Tokens as Bedrock counts them: `input_tokens` excludes those read from, or written to, a cache.
 
-    input_tokens: Tokens = 0
-    output_tokens: Tokens = 0
+    AWS's service model requires both numbers; None: Bedrock has not counted.
+    """
+
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     cache_read_input_tokens: Tokens = 0
     cache_write_input_tokens: Tokens = 0
     cache_details: tuple[CacheDetail, ...] = ()

@@ -71,11 +71,11 @@ def request_body(
     return msgspec.json.encode(write(texts, dimensions or model.default_dimensions, known))
 
 
-def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int]:
+def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int | None]:
     """Return the vectors in Bedrock's response, in the order of the texts, and the number of input tokens.
 
     `headers` have lower-case names. The number is that of Bedrock's header, which AWS bills; without it the body's,
-    which only Titan's have; without either 0, for unknown: nothing is estimated.
+    which only Titan's have; without either None.
     Raises `EmbeddingResponseError`.
     """
     _, read = _DIALECTS[model.dialect]
@@ -134,7 +134,7 @@ def _nova_multimodal(texts: Sequence[str], dimensions: int, input_type: str) -> 
 
 class _TitanResponse(Struct):
     embedding: list[float] | None = None
-    inputTextTokenCount: Tokens = 0  # noqa: N815 - the wire's own name
+    inputTextTokenCount: Tokens | None = None  # noqa: N815 - the wire's own name
     message: str | None = None
 
 
@@ -154,25 +154,25 @@ class _NovaResponse(Struct):
     embeddings: list[_NovaEmbedding]
 
 
-def _from_titan(body: bytes) -> tuple[Vectors, int]:
+def _from_titan(body: bytes) -> tuple[Vectors, int | None]:
     response = msgspec.json.decode(body, type=_TitanResponse)
     if response.embedding is None:  # the image model then gives the reason
         raise EmbeddingResponseError(response.message or "no embedding")
     return [response.embedding], response.inputTextTokenCount
 
 
-def _from_cohere(body: bytes) -> tuple[Vectors, int]:
+def _from_cohere(body: bytes) -> tuple[Vectors, int | None]:
     embeddings = msgspec.json.decode(body, type=_CohereResponse).embeddings
-    return embeddings.floats if isinstance(embeddings, _ByType) else embeddings, 0
+    return embeddings.floats if isinstance(embeddings, _ByType) else embeddings, None
 
 
-def _from_nova(body: bytes) -> tuple[Vectors, int]:
-    return [item.embedding for item in msgspec.json.decode(body, type=_NovaResponse).embeddings], 0
+def _from_nova(body: bytes) -> tuple[Vectors, int | None]:
+    return [item.embedding for item in msgspec.json.decode(body, type=_NovaResponse).embeddings], None
 
 
 _DIALECTS: dict[
     Dialect,
-    tuple[Callable[[Sequence[str], int, str], dict[str, object]], Callable[[bytes], tuple[Vectors, int]]],
+    tuple[Callable[[Sequence[str], int, str], dict[str, object]], Callable[[bytes], tuple[Vectors, int | None]]],
 ] = {
     "titan_v1": (_titan_v1, _from_titan),
     "titan_v2": (_titan_v2, _from_titan),

@@ -46,7 +46,7 @@ class EmbeddingsPending(msgspec.Struct, frozen=True):
         request = EmbeddingsRequest(self.model, "", encoding_format=self.encoding_format)
         plan = embeddings.EmbeddingsPlan(embeddings.embedding_model(self.model, self.foundation), (), self.counts, 0)
         body, tokens = embeddings.translate_responses(request, plan, responses)
-        return Completed(body, Usage(prompt=tokens), "stop")
+        return Completed(body, Usage(uncounted=0) if tokens is None else Usage(prompt=tokens), "stop")
 
     def is_large(self, responses: Sequence[Response]) -> bool:
         """Return whether the responses have many bytes of numbers."""

@@ -2,7 +2,7 @@
 
 Envoy keeps what it was told last. So it is told an estimate when the call leaves, and again with some pieces of a
 stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`. So is
-one whose response cannot be read, or does not end: Bedrock bills it.
+one whose response cannot be read, does not end, or has no count of Bedrock's: Bedrock bills it.
 
 Estimates: four bytes of JSON or of text are a token; an image or a clip is `MEDIA_TOKENS`, and so is a document, or
 what it has by its length, if that is more. A response that is not streamed shows nothing before its end: until then it
@@ -161,7 +161,15 @@ class Meter:
             self._record.cost_micro_usd = micro_usd(self._prompt_units + tokens * self._prices.output)
 
     def count(self, usage: Usage, finish: str) -> None:
-        """Record the tokens that Bedrock has counted, and the reason of the end."""
+        """Record the tokens that Bedrock has counted, and the reason of the end.
+
+        Where it has not counted, the estimate stays, with an output of the length that there was.
+        """
+        if usage.uncounted is not None:
+            self._record.finish = finish
+            self._record.known_model = self._record.bedrock_model
+            self.written(usage.uncounted)
+            return
         self._record.account(usage, finish)
         self._record.known_model = self._record.bedrock_model
         self._record.estimated = False

@@ -25,6 +25,8 @@ class Usage(Value, frozen=True):
     """The part of `completion` that is reasoning; None where Bedrock does not report it."""
     written_for_an_hour: int = 0
     """The part of `cache_written` that is kept for an hour. Clients do not see it."""
+    uncounted: int | None = None
+    """Bytes of what the model has written, where Bedrock has not counted the tokens; clients do not see it."""
 
     def as_object(self) -> dict[str, Any]:
         """Return the `usage` object."""

@@ -35,7 +35,12 @@ from extproc.translate.response_fields import (
     usage,
     visible_trace,
 )
-from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, MAX_RESPONSE_CITATIONS
+from extproc.translate.response_limits import (
+    MAX_RESPONSE_BLOCKS,
+    MAX_RESPONSE_BYTES,
+    MAX_RESPONSE_CITATIONS,
+    utf8_length,
+)
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
 
@@ -107,7 +112,8 @@ class _ModelMessage:
         thinking = filter(None, (_thinking_block(block.reasoning_content) for block in blocks))
         if thinking_blocks := list(thinking):
             self.extras["thinking_blocks"] = thinking_blocks
-        self.usage = usage(converse.usage, thinking_tokens(converse.additional_model_response_fields))
+        reasoning_tokens = thinking_tokens(converse.additional_model_response_fields)
+        self.usage = usage(converse.usage, reasoning_tokens, sum(map(_text_bytes, blocks)))
         try:
             self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
         except ApiError as failure:
@@ -163,6 +169,17 @@ class _ModelMessage:
         if cited:
             self.extras["annotations"] = cited
         return content
+
+
+def _text_bytes(block: ResponseBlock) -> int:
+    """Return how many bytes of text a block has, as a stream of it counts them."""
+    texts = [block.text or "", block.citations_content.text if block.citations_content else ""]
+    if block.tool_use is not None:
+        texts.append(block.tool_use.arguments)
+    if (reasoning := block.reasoning_content) is not None:
+        readable = reasoning.reasoning_text
+        texts += (readable.text, readable.signature or "") if readable else (reasoning.redacted_content or "",)
+    return sum([utf8_length(text) for text in texts])
 
 
 def _reasoning_text(reasoning: ResponseReasoning | None) -> str:

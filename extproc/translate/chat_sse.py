@@ -63,7 +63,7 @@ class ChatSse:
 
     @property
     def counted(self) -> bool:
-        """Return whether Bedrock has counted the tokens."""
+        """Return whether Bedrock has told what it counted, if it has."""
         return self._stream.counted
 
     @property
@@ -121,5 +121,5 @@ def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Com
         written = [encoder.encode(chunk) for event in response_events(response) for chunk in stream.feed(event)]
         stream.end()
     except ApiError as failure:
-        raise ModelError(failure, usage(response.usage, None)) from failure
+        raise ModelError(failure, usage(response.usage, None, stream.text_bytes)) from failure
     return Completed(b"".join([*written, encoder.end()]), stream.usage, stream.finish, sse.CONTENT_TYPE)

@@ -77,7 +77,7 @@ from extproc.translate.response_fields import (
     usage,
     visible_trace,
 )
-from extproc.translate.response_limits import Kept
+from extproc.translate.response_limits import Kept, utf8_length
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
 from extproc.translate.stream_details import StreamDetails
@@ -111,7 +111,7 @@ class ChatStream:
         self.usage = Usage()
         self.finish = ""
         self.counted = False
-        """Whether `usage` is set."""
+        """Whether `usage` is set: Bedrock has told what it counted, if it has."""
         self.text_bytes = 0
         """Characters that the model has written so far: text, reasoning and input of tools."""
         self._shape = shape
@@ -191,12 +191,12 @@ class ChatStream:
         block, delta = event.content_block_index, event.delta
         self._kept.block(block)
         if delta.text is not None:
-            self.text_bytes += _bytes(delta.text)
+            self.text_bytes += utf8_length(delta.text)
             if self._shape.inline_reasoning is None:
                 return self._text(block, delta.text)
             return self._divided(block, self._inline_of(block).feed(delta.text))
         if delta.tool_use is not None:
-            self.text_bytes += _bytes(delta.tool_use.input)
+            self.text_bytes += utf8_length(delta.tool_use.input)
             return self._input(block, delta.tool_use.input)
         if delta.reasoning_content is not None:
             return self._reason(block, delta.reasoning_content)
@@ -243,7 +243,7 @@ class ChatStream:
     def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
         self._details.reason(block, piece)
         written = piece.text or piece.signature or piece.redacted_content
-        self.text_bytes += _bytes(written) if written else 0
+        self.text_bytes += utf8_length(written) if written else 0
         if not piece.text:
             return []
         return [ReasoningChunk(piece.text)]
@@ -378,7 +378,7 @@ class ChatStream:
         return cited
 
     def _metadata(self, event: ConverseStreamMetadataEvent) -> list[Chunk]:
-        self.usage = usage(event.usage, self._reasoning_tokens)
+        self.usage = usage(event.usage, self._reasoning_tokens, self.text_bytes)
         self.counted = True
         if self._failure is not None:
             raise self._failure
@@ -386,8 +386,3 @@ class ChatStream:
         tier = service_tier(event.service_tier)
         trace = visible_trace(event.trace, requested=self._shape.trace)
         return [FinishChunk(self.finish, tier, trace), UsageChunk(self.usage, tier)]
-
-
-def _bytes(text: str) -> int:
-    """Return the length of a text in UTF-8, where most scripts have about as many bytes for a token."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

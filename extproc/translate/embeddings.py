@@ -99,13 +99,15 @@ def expected_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:
 
 def translate_responses(
     request: EmbeddingsRequest, plan: EmbeddingsPlan, responses: Sequence[tuple[Mapping[str, str], bytes]]
-) -> tuple[bytes, int]:
+) -> tuple[bytes, int | None]:
     """Return the response's body and its tokens, from the headers and bodies of Bedrock's 200s in order.
+
+    Without a number in one of them the tokens are None: Bedrock has not counted all.
 
     Raises a 502 `ApiError` for a response that is not as Bedrock documents it.
     """
     vectors: list[list[float]] = []
-    tokens = 0
+    tokens, uncounted = 0, False
     for (headers, body), count in zip(responses, plan.counts, strict=True):
         try:
             batch, cost = decode_response(plan.model, headers, body)
@@ -114,8 +116,10 @@ def translate_responses(
         if len(batch) != count:
             raise _unreadable(f"{count} vectors were requested, {len(batch)} arrived")
         vectors += batch
-        tokens += cost
-    return encode(request.model, vectors, tokens, request.encoding_format or "float"), tokens
+        tokens += cost or 0
+        uncounted = uncounted or cost is None
+    encoded = encode(request.model, vectors, tokens, request.encoding_format or "float")
+    return encoded, None if uncounted else tokens
 
 
 def embedding_model(model_id: str, foundation: str | None) -> EmbeddingModel:

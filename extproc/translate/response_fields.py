@@ -56,11 +56,14 @@ def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> st
     return "stop"
 
 
-def usage(tokens: TokenUsage, reasoning: int | None) -> Usage:
+def usage(tokens: TokenUsage, reasoning: int | None, text_bytes: int) -> Usage:
     """Return the tokens as OpenAI counts them: `prompt_tokens` includes the cached ones, which `inputTokens` do not.
 
-    `reasoning` is the part of the output that is reasoning, if the model reports it.
+    `reasoning` is the part of the output that is reasoning, if the model reports it; `text_bytes` are those of what the
+    model has written.
     """
+    if tokens.input_tokens is None or tokens.output_tokens is None:
+        return Usage(uncounted=text_bytes)
     cached, written = tokens.cache_read_input_tokens, tokens.cache_write_input_tokens
     prompt, hour = tokens.input_tokens + cached + written, tokens.written_for_an_hour
     return Usage(prompt, tokens.output_tokens, cached, written, reasoning, hour)

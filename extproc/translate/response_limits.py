@@ -1,4 +1,4 @@
-"""Limits of a chat response of Bedrock's, whole or streamed."""
+"""Limits of a chat response of Bedrock's, whole or streamed, and the length that they count."""
 
 from typing import Final
 
@@ -11,6 +11,11 @@ MAX_RESPONSE_BLOCKS: Final = 4_096
 
 MAX_RESPONSE_CITATIONS: Final = 8_192
 """Citations of a Converse response: one takes the event loop up to 4 µs, and as little as 30 bytes."""
+
+
+def utf8_length(text: str) -> int:
+    """Return the length of a text in UTF-8, where most scripts have about as many bytes for a token."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 class Kept:

@@ -125,7 +125,7 @@ def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
     completed = pending.complete(request.context, responses)
     usage = completed.usage
     counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
-    more = (usage.reasoning, usage.written_for_an_hour)
+    more = (usage.reasoning, usage.written_for_an_hour, usage.uncounted)
     return ProcessReply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [completed.body]
 
 

@@ -122,7 +122,7 @@ class PlanReply(Struct, tag="plan", tag_field="reply"):
 class CompleteReply(Struct, tag="complete", tag_field="reply"):
     """A `Completed`, whose body is the blob."""
 
-    usage: tuple[int, int, int, int, int | None, int]
+    usage: tuple[int, int, int, int, int | None, int, int | None]
     """The fields of a `Usage`, whose module may be compiled, so that msgspec cannot read it."""
     finish: str
     content_type: str

@@ -105,6 +105,17 @@ def test_a_stream_that_ends_before_its_metadata(local):
     assert "metadata" not in kinds
 
 
+def test_a_response_without_its_usage(local, converse):
+    assert converse("hello [[local: nousage]]").keys() >= {"output", "stopReason", "metrics"}
+    assert "usage" not in converse("hello [[local: nousage]]")
+    buffer = EventStreamBuffer()
+    buffer.add_data(local.post(f"{NOVA}/converse-stream", request_body("count to 4 [[local: nousage]]")).body)
+    *_, last = buffer
+    assert last.headers[":event-type"] == "metadata"
+    assert "metrics" in json.loads(last.payload)
+    assert "usage" not in json.loads(last.payload)
+
+
 def test_a_prompt_router(converse):
     response = converse("hello [[local: router=amazon.nova-lite-v1:0]]")
     assert response["trace"]["promptRouter"]["invokedModelId"].endswith("::foundation-model/amazon.nova-lite-v1:0")

@@ -299,6 +299,17 @@ def test_a_stream_that_bedrock_breaks_is_an_estimate(books: Books, order: str) -
     is_near(took, books.billed())
 
 
+def test_what_bedrock_does_not_count_is_an_estimate(books: Books, client: Client) -> None:
+    text = "Count to 90. [[local: nousage]]"
+    assert client.chat(text, model=NOVA).status == 200
+    assert client.post(RESPONSES, {"model": NOVA, "input": text}).status == 200
+    with client.stream(text, model=NOVA) as stream:
+        assert stream.rest()[-1] == "[DONE]"
+    took, estimates = books.agreed(3)
+    assert estimates == 3
+    is_near(took, books.billed())
+
+
 def test_a_response_that_cannot_be_read_is_an_estimate(books: Books, client: Client) -> None:
     assert client.chat("Count to 40. [[local: corrupt after=9]]", model=NOVA, max_tokens=300).status == 502
     took, estimates = books.agreed(1)
