@@ -1,4 +1,4 @@
-"""Responses that end well, without Bedrock's count of their tokens: an estimate stays, as of a call that did not end."""
+"""Responses that end well without Bedrock's count of their tokens: an estimate stays, as where a call has no end."""
 
 import json
 from collections.abc import Callable
@@ -46,13 +46,13 @@ def stream(event: Encode, counts: dict[str, Any], stop: str = "end_turn") -> byt
     )
 
 
-def ended(exchange: Exchange, body: bytes) -> tuple[Any, Record]:
-    """Return the last directive of an exchange that gets this body, and its record."""
+def ended(exchange: Exchange, body: bytes) -> tuple[list[Any], Record]:
+    """Return what an exchange sends that gets this body, and its record."""
     exchange._call.meter.choose(prices(1, 2))
     exchange._call.meter.estimate(exchange._call.record.input_tokens, exchange._call.record.output_tokens)
     exchange.receive(HEAD, NOW + 1)
-    last = exchange.receive(ResponseBody(body, end_of_stream=True), NOW + 2)[-1]
-    return last, exchange._call.record
+    sent = exchange.receive(ResponseBody(body, end_of_stream=True), NOW + 2)
+    return list(sent), exchange._call.record
 
 
 def is_estimate(record: Record, output: int) -> None:
@@ -64,7 +64,7 @@ def is_estimate(record: Record, output: int) -> None:
 
 @no_counts
 def test_a_whole_response(sent: Send, gateway: Gateway, counts: dict[str, Any]) -> None:
-    reply, record = ended(sent(gateway), whole({"text": TEXT}, **counts))
+    [reply], record = ended(sent(gateway), whole({"text": TEXT}, **counts))
     is_estimate(record, 4)
     assert (reply.status, record.finish) == (200, "stop")
     assert (reply.metadata["output_tokens"], reply.metadata["finish"]) == (4, "stop")
@@ -73,10 +73,10 @@ def test_a_whole_response(sent: Send, gateway: Gateway, counts: dict[str, Any]) 
 
 @no_counts
 def test_a_stream(sent: Send, gateway: Gateway, event: Encode, counts: dict[str, Any]) -> None:
-    body, record = ended(sent(gateway, stream=True), stream(event, counts))
+    [_, body, last], record = ended(sent(gateway, stream=True), stream(event, counts))
     is_estimate(record, 4)
-    assert body.data.endswith(b"data: [DONE]\n\n")
-    assert (record.finish, body.metadata["output_tokens"], body.metadata["finish"]) == ("stop", 4, "stop")
+    assert (body.metadata["output_tokens"], body.metadata["finish"]) == (4, "stop")
+    assert (last.data, last.metadata) == (b"data: [DONE]\n\n", None)
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -122,7 +122,7 @@ def embedded(gateway: Gateway, *texts: str) -> Exchange:
 
 
 def test_embeddings_of_one_input(gateway: Gateway) -> None:
-    reply, record = ended(embedded(gateway, "word " * 100), b'{"embedding":[1]}')
+    [reply], record = ended(embedded(gateway, "word " * 100), b'{"embedding":[1]}')
     assert (reply.status, record.estimated, record.output_tokens) == (200, True, 0)
     assert 125 <= record.input_tokens == record.cost_micro_usd < 200
 
