@@ -38,7 +38,7 @@ INTERPRETED = {
     "limits": "",
     "openai": "chat embeddings limits messages models passed_over response_items responses unknown usage_page "
     "usage_query",
-    "telemetry": "lines log",
+    "telemetry": "ledger_line lines log",
     "tenancy": "",
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "
     "response_fields response_shape responses_tools rules schema_nulls schema_root schemas sealed_reasoning "

@@ -21,6 +21,8 @@ from uuid import UUID
 
 import msgspec
 
+from extproc.telemetry.ledger_line import LineDecoder
+
 LONGEST_LINE = 64 * 1024
 """Bytes of a line. The gateway's are shorter: the longest value is a model's name of 2,048 characters, each of six
 bytes at most."""
@@ -189,13 +191,13 @@ class Report:
 
 def _calls(path: Path, report: Report) -> Iterator[Call]:
     """Yield the records of a file; a warning names its first line that is none."""
-    decoder = msgspec.json.Decoder(Call)
+    decoder = LineDecoder(Call)
     first, broken = 0, 0
     with _opened(path) as file:
         for number, line in enumerate(_lines(file), 1):
             try:
                 call = decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 first, broken = first or number, broken + 1
                 continue
             yield call

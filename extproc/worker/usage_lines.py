@@ -16,6 +16,8 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from extproc.telemetry.ledger_line import LineDecoder
+
 COMPLETIONS: Final = 0
 EMBEDDINGS: Final = 1
 
@@ -59,7 +61,7 @@ millionths of a US dollar."""
 
 Sums = dict[Key, Numbers]
 
-_DECODER: Final = msgspec.json.Decoder(Line)
+_DECODER: Final = LineDecoder(Line)
 
 
 def add(sums: Sums, key: Key, numbers: Numbers) -> None:

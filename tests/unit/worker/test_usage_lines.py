@@ -50,9 +50,18 @@ def test_what_a_killed_worker_left_out_is_nothing() -> None:
     assert (sums, broken) == ({Key(MINUTE, "acme", COMPLETIONS, "", ""): (1, 10, 0, 0, 5, 0)}, 0)
 
 
+def test_round_numbers_count_as_envoy_writes_them() -> None:
+    text = line(input_tokens=100_000, cost_micro_usd=2_000_000)
+    written = text.replace(b": 100000", b": 1e+05").replace(b": 2000000", b": 2e+06")
+    assert b"1e+05" in written
+    assert b"2e+06" in written
+    assert summed([written]) == summed([text])
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        b"[" * 60_000,
         line()[:-20],
         b"",
         b"[]",
