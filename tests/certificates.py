@@ -1,6 +1,7 @@
 """Certificates for tests, made by openssl, which are valid between any two moments."""
 
 import shutil
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,14 +45,11 @@ class TimedAuthority:
     """A certificate authority in a folder of its own, which is made."""
 
     def __init__(self, folder: Path) -> None:
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            pytest.skip("openssl is not installed: it makes the certificates")
-        self._openssl, self._folder = openssl, folder
+        self._folder = folder
         folder.mkdir()
         self._file, self._key = folder / "ca.pem", folder / "ca-key.pem"
         name = f"/CN=authority {folder.name}"
-        self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", name, "-out", self._file)
+        _run("req", "-x509", *_new(self._key), "-days", "2", "-subj", name, "-out", self._file)
         (folder / "issued.txt").touch()
         (folder / "ca.cnf").write_text(CONFIGURATION.format(folder=folder))
         self.certificate = self._file.read_bytes()
@@ -69,15 +67,40 @@ class TimedAuthority:
         names.write_text(f"subjectAltName=DNS:{name}\n")
         now = datetime.now(UTC)
         times = ("-startdate", _text(now + begins), "-enddate", _text(now + life))
-        self._run("req", *_new(key, curve), "-subj", f"/CN={name}", "-out", request)
+        _run("req", *_new(key, curve), "-subj", f"/CN={name}", "-out", request)
         signer = ("-config", self._folder / "ca.cnf", "-cert", self._file, "-keyfile", self._key, "-extfile", names)
-        self._run("ca", "-batch", "-notext", *signer, *times, "-in", request, "-out", certificate)
+        _run("ca", "-batch", "-notext", *signer, *times, "-in", request, "-out", certificate)
         return Pair(certificate.read_bytes(), key.read_bytes())
 
-    def _run(self, *arguments: object) -> None:
-        command = [self._openssl, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+
+class Authority:
+    """A certificate authority that makes the TLS contexts of servers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
+        _run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
+
+    def certify(self, host: str, *others: str) -> ssl.SSLContext:
+        """Return the TLS context of a server that this authority certifies under these names; the first names files."""
+        certificate, key, request = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
+        names = self._folder / f"{host}.names"
+        names.write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in (host, *others)))
+        _run("req", *_new(key), "-subj", f"/CN={host}", "-out", request)
+        signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
+        _run("x509", "-req", "-in", request, *signer, "-out", certificate)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        return context
+
+
+def _run(*arguments: object) -> None:
+    """Run openssl."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed: it makes the certificates")
+    done = subprocess.run([openssl, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def _new(key: Path, curve: str = "prime256v1") -> tuple[object, ...]:

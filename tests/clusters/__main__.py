@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.certificates import Authority
 from tests.deploy.conftest import KUBERNETES, ROOT, render
-from tests.envoy.gateway.conftest import Authority
 
 ENGINES = Path(os.environ.get("ENGINES") or ROOT.parent / "shared" / "engine")
 """The folder of the scripts that start controllers: `istiod` and `envoy-gateway`."""

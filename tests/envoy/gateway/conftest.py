@@ -10,21 +10,20 @@ import http.client
 import json
 import os
 import re
-import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from tests.certificates import Authority
 from tests.conftest import Gateway, Starter
+from tests.envoy.gateway.issuers import SCOPED, Issuer
 from tests.local_bedrock import LocalBedrock
 
 T = TypeVar("T")
@@ -377,43 +376,17 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     starter.end()
 
 
-# Certificates
-
-
-class Authority:
-    """A certificate authority of our own."""
-
-    def __init__(self, folder: Path) -> None:
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            pytest.skip("openssl is not installed: it makes the certificates")
-        self._openssl = openssl
-        self._folder = folder
-        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
-        self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
-
-    def certify(self, host: str, *others: str) -> ssl.SSLContext:
-        """Return the TLS context of a server that this authority certifies under these names; the first names files."""
-        certificate, key, request = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
-        names = self._folder / f"{host}.names"
-        names.write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in (host, *others)))
-        self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", request)
-        signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
-        self._run("x509", "-req", "-in", request, *signer, "-out", certificate)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate, key)
-        return context
-
-    def _run(self, *arguments: object) -> None:
-        command = [self._openssl, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-
-
-def _new(key: Path) -> tuple[object, ...]:
-    return "-newkey", "rsa:2048", "-nodes", "-keyout", key
+# Authorities
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def scoped() -> Iterator[Issuer]:
+    """An issuer whose tokens have scopes."""
+    issuer = Issuer(SCOPED)
+    yield issuer
+    issuer.close()

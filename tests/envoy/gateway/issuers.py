@@ -17,6 +17,9 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 ISSUER, AUDIENCE = "https://login.example.com/", "api://oai-gateway"
 
+SCOPED = "https://scoped.example.com"
+"""An issuer whose tokens have scopes."""
+
 HELD_SECONDS = 30.0
 """Longest time that a request is held; longer than Envoy waits for it."""
 

@@ -12,24 +12,15 @@ import jwt
 import pytest
 
 from tests.conftest import Gateway
-from tests.envoy.gateway.issuers import AUDIENCE, ISSUER, Issuer, new_key
+from tests.envoy.gateway.issuers import AUDIENCE, ISSUER, SCOPED, Issuer, new_key
 
 CHAT = "/oai/v1/chat/completions"
-SCOPED = "https://scoped.example.com"
-"""An issuer whose tokens have scopes."""
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
     issuer = Issuer()
     issuer.add_key("curve", curve=True)
-    yield issuer
-    issuer.close()
-
-
-@pytest.fixture(scope="module")
-def scoped() -> Iterator[Issuer]:
-    issuer = Issuer(SCOPED)
     yield issuer
     issuer.close()
 

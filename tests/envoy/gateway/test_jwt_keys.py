@@ -15,19 +15,12 @@ import yaml
 from tests.conftest import CONFIG
 from tests.envoy.gateway.issuers import Issuer, new_key
 from tests.envoy.gateway.proxies import PASSWORD, URL_OF_USER, TinyProxy
-from tests.envoy.gateway.test_jwt import SCOPED, models
+from tests.envoy.gateway.test_jwt import models
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
     issuer = Issuer()
-    yield issuer
-    issuer.close()
-
-
-@pytest.fixture(scope="module")
-def scoped() -> Iterator[Issuer]:
-    issuer = Issuer(SCOPED)
     yield issuer
     issuer.close()
 
