@@ -5,20 +5,8 @@ from typing import Any
 
 import pytest
 from openai import BadRequestError, OpenAI
-from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
-CLAUDE = "anthropic.claude-sonnet-4-6"
-NOVA = "amazon.nova-micro-v1:0"
-LLAMA = "meta.llama3-3-70b-instruct-v1:0"
-QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
-
-
-def calls(message: Any) -> list[ChatCompletionMessageFunctionToolCall]:
-    return list(message.tool_calls or [])
-
-
-def result(call: Any, text: str) -> Any:
-    return {"role": "tool", "tool_call_id": call.id, "content": text}
+from tests.clients.tool_calls import CLAUDE, NOVA, QUESTION, calls, result
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
@@ -35,50 +23,6 @@ def test_a_call_its_result_and_the_response(client: OpenAI, weather: Any, model:
     assert second.choices[0].finish_reason == "stop"
     assert second.choices[0].message.content == 'get_weather says "18 degrees".'
     assert not second.choices[0].message.tool_calls
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_text_beside_a_call_in_the_history_suits_a_model_that_takes_neither_beside_the_other(
-    client: OpenAI, local: Any, weather: Any, stream: bool
-) -> None:
-    function = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
-    history: Any = [
-        *QUESTION,
-        {
-            "role": "assistant",
-            "content": "I'll look.",
-            "tool_calls": [{"id": "c1", "type": "function", "function": function}],
-        },
-        {"role": "tool", "tool_call_id": "c1", "content": "18 degrees"},
-    ]
-    assert client.chat.completions.create(model=LLAMA, messages=history, tools=[weather], stream=stream)
-    assert [turn["role"] for turn in local.call()["body"]["messages"]] == [
-        "user",
-        "assistant",
-        "user",
-        "assistant",
-        "user",
-    ]
-
-
-@pytest.mark.parametrize(("model", "status"), [(CLAUDE, "error"), (NOVA, "error"), (LLAMA, None)])
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_failed_call_has_a_status_or_is_named(
-    client: OpenAI, local: Any, weather: Any, model: str, status: str | None, stream: bool
-) -> None:
-    function = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
-    history: Any = [
-        *QUESTION,
-        {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
-        {"role": "tool", "tool_call_id": "c1", "content": "no such city", "is_error": True},
-    ]
-    raw = client.chat.completions.with_raw_response.create(
-        model=model, messages=history, tools=[weather], stream=stream
-    )
-    assert list(raw.parse())
-    assert raw.headers.get("x-oai-ignored-params") == (None if status else "messages[].is_error")
-    [block] = local.call()["body"]["messages"][2]["content"]
-    assert block["toolResult"].get("status") == status
 
 
 def test_tools_that_are_not_needed(client: OpenAI, weather: Any) -> None:
@@ -160,46 +104,6 @@ def test_none_after_a_call(client: OpenAI, weather: Any, local: Any, stream: boo
     assert any("18 degrees" in block["text"] for block in blocks)
 
 
-def test_a_history_of_tools_without_tools(client: OpenAI) -> None:
-    call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    history: Any = [
-        *QUESTION,
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"},
-    ]
-    response = client.chat.completions.create(model=CLAUDE, messages=history)
-    assert response.choices[0].finish_reason == "stop"
-
-
-def test_an_id_that_bedrock_would_reject(client: OpenAI, weather: Any) -> None:
-    call: Any = {"id": "call|ü" * 30, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    history: Any = [
-        *QUESTION,
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": call["id"], "content": "18 degrees"},
-    ]
-    response = client.chat.completions.create(model=CLAUDE, messages=history, tools=[weather])
-    assert response.choices[0].message.content == 'get_weather says "18 degrees".'
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("model", [CLAUDE, NOVA])
-@pytest.mark.parametrize(
-    ("arguments", "sent"),
-    [("", "{}"), ("{}", "{}"), ('{"z": 1.0, "a": 123456789012345678901234567890}',) * 2],
-)
-def test_arguments_in_a_history_arrive_as_they_are(
-    client: OpenAI, weather: Any, local: Any, model: str, arguments: str, sent: str, stream: bool
-) -> None:
-    call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
-    history: Any = [*QUESTION, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1"}]
-    history[-1]["content"] = "18 degrees"
-    reply: Any = client.chat.completions.create(model=model, messages=history, tools=[weather], stream=stream)
-    pieces = [chunk.choices[0].delta.content or "" for chunk in reply] if stream else [reply.choices[0].message.content]
-    assert "".join(pieces) == 'get_weather says "18 degrees".'
-    assert json.dumps(local.call()["body"]["messages"][1]["content"][0]["toolUse"]["input"]) == sent
-
-
 def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
     schema: Any = {
         "type": "object",
@@ -214,44 +118,6 @@ def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
     assert spec["toolSpec"]["inputSchema"]["json"] == schema
     assert list(spec["toolSpec"]["inputSchema"]["json"]["properties"]) == ["z", "a"]
     assert spec["toolSpec"]["description"] == "Looks it up."
-
-
-@pytest.mark.parametrize("model", [CLAUDE, NOVA])
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
-    ("arguments", "sent"),
-    [
-        ('{"city":"Paris","unit":"cel', {"city": "Paris"}),
-        ("null", {"input": None}),
-        ('["Paris"]', {"input": ["Paris"]}),
-        ("Paris", {"input": "Paris"}),
-    ],
-)
-def test_arguments_that_are_no_object_do_not_end_the_conversation(
-    client: OpenAI, local: Any, weather: Any, model: str, stream: bool, arguments: str, sent: Any
-) -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
-    history: Any = [
-        *QUESTION,
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "c1", "content": "The arguments are no JSON object."},
-    ]
-    raw = client.chat.completions.with_raw_response.create(
-        model=model, messages=history, tools=[weather], stream=stream
-    )
-    assert list(raw.parse())
-    assert raw.headers["x-oai-ignored-params"] == "messages[].tool_calls[].function.arguments"
-    assert local.call()["body"]["messages"][1]["content"][0]["toolUse"]["input"] == sent
-
-
-def test_a_call_that_was_cut_short_may_come_back(client: OpenAI, weather: Any) -> None:
-    forced: Any = {"type": "function", "function": {"name": "get_weather"}}
-    cut = client.chat.completions.create(
-        model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice=forced, max_tokens=2
-    )
-    [call] = calls(cut.choices[0].message)
-    history: Any = [*QUESTION, cut.choices[0].message, result(call, "What city?")]
-    assert client.chat.completions.create(model=CLAUDE, messages=history, tools=[weather]).choices[0].message
 
 
 def test_a_tool_call_cut_short_is_length(client: OpenAI, weather: Any) -> None:
@@ -332,69 +198,6 @@ def test_a_name_that_bedrock_rejects_comes_back_as_it_was_sent(client: OpenAI, l
     client.chat.completions.create(model=CLAUDE, messages=history, tools=[tool])
     used = local.calls()[-1]["body"]["messages"][1]["content"][0]["toolUse"]
     assert used["name"] == sent["toolSpec"]["name"]
-
-
-def test_a_custom_tool_is_called_with_a_text_and_gets_its_result(client: OpenAI, local: Any) -> None:
-    tool: Any = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
-    parameters: Any = {"model": CLAUDE, "tools": [tool], "tool_choice": {"type": "custom", "custom": {"name": "shell"}}}
-    message = client.chat.completions.create(messages=QUESTION, **parameters).choices[0].message
-    [call] = message.tool_calls or []
-    assert call.type == "custom"
-    assert call.custom.name == "shell"
-    history: Any = [*QUESTION, message, result(call, "done")]
-    response = client.chat.completions.create(messages=history, model=CLAUDE, tools=[tool])
-    assert response.choices[0].message.content == 'shell says "done".'
-    sent = local.calls()[-1]["body"]["messages"][1]["content"][-1]["toolUse"]
-    assert sent["input"] == {"input": call.custom.input}
-
-
-def test_a_custom_call_is_streamed_as_openai_does(client: OpenAI) -> None:
-    """The openai package's type of a streamed call has no custom ones yet, so they are among its extras."""
-    tool: Any = {"type": "custom", "custom": {"name": "shell"}}
-    choice: Any = {"type": "custom", "custom": {"name": "shell"}}
-    chunks = list(
-        client.chat.completions.create(model=NOVA, messages=QUESTION, tools=[tool], tool_choice=choice, stream=True)
-    )
-    [first, *rest] = [delta for chunk in chunks for delta in chunk.choices[0].delta.tool_calls or []]
-    assert (first.index, first.type, bool(first.id)) == (0, "custom", True)
-    assert first.model_extra == {"custom": {"name": "shell", "input": ""}}
-    assert "".join((delta.model_extra or {})["custom"]["input"] for delta in rest)
-    assert chunks[-1].choices[0].finish_reason == "tool_calls"
-
-
-def test_functions_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
-    parameters: Any = {"model": CLAUDE, "functions": [weather["function"]]}
-    choice = client.chat.completions.create(messages=QUESTION, **parameters).choices[0]
-    assert choice.finish_reason == "function_call"
-    assert choice.message.function_call is not None
-    assert json.loads(choice.message.function_call.arguments) == {"city": "Paris"}
-    function_message: Any = {"role": "function", "name": "get_weather", "content": "18 degrees"}
-    history: Any = [*QUESTION, choice.message.to_dict(), function_message]
-    response = client.chat.completions.create(messages=history, **parameters)
-    assert response.choices[0].message.content == 'get_weather says "18 degrees".'
-
-
-def test_a_function_call_streams_in_the_form_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
-    functions: Any = [{"name": "get_time", "parameters": {}}, weather["function"]]
-    named: Any = {"name": "get_weather"}
-    stream = client.chat.completions.create(
-        model=NOVA, messages=QUESTION, functions=functions, function_call=named, stream=True
-    )
-    chunks = list(stream)
-    assert not any(chunk.choices[0].delta.tool_calls for chunk in chunks)
-    [first, *rest] = [call for chunk in chunks if (call := chunk.choices[0].delta.function_call)]
-    assert first.name == "get_weather"
-    assert not any(call.name for call in rest)
-    assert json.loads("".join(call.arguments or "" for call in [first, *rest])) == {"city": "Paris"}
-    assert chunks[-1].choices[0].finish_reason == "function_call"
-
-
-def test_functions_that_may_not_be_called(client: OpenAI, weather: Any, local: Any) -> None:
-    choice = client.chat.completions.create(
-        model=CLAUDE, messages=QUESTION, functions=[weather["function"]], function_call="none"
-    ).choices[0]
-    assert (choice.finish_reason, choice.message.function_call) == ("stop", None)
-    assert "toolConfig" not in local.call()["body"]
 
 
 def test_only_allowed_tools_are_sent(client: OpenAI, weather: Any, clock: Any, local: Any) -> None:

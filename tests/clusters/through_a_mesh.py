@@ -16,11 +16,13 @@ from openai import OpenAI
 
 from tests.clients import (
     test_chat,
+    test_custom_tools,
     test_embeddings,
     test_errors,
     test_models,
     test_streaming,
     test_structured_output,
+    test_tool_histories,
     test_tools,
 )
 from tests.conftest import CONFIG
@@ -39,6 +41,8 @@ def collect() -> dict[str, Any]:
         test_chat,
         test_streaming,
         test_tools,
+        test_custom_tools,
+        test_tool_histories,
         test_structured_output,
         test_embeddings,
         test_models,
