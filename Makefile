@@ -61,7 +61,7 @@ PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 FIDELITY := --ignore tests/envoy/gateway/fidelity
-TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,aliases books_agree budgets budgets_at_once catalogue features geography issuers_keys jwt jwt_keys keys last_used ledger lists metrics move_to_table organisations_rules otlp_ledger rate_limit_service rate_limits redis redis_budgets regions request_metadata roles table token_usage two_organisations usage usage_api)
+TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,aliases books_agree budgets budgets_at_once catalogue features geography issuers_keys jwt jwt_keys keys last_used ledger lists metrics move_to_table organisations_rules otlp_ledger rate_limit_service rate_limits redis redis_budgets regions request_metadata roles table token_usage two_organisations usage usage_api usage_rotations)
 SAME     := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,address_limit bad_directories cors operators_settings start tool_schemas)
 
 PACKAGES := bedrock exchange limits openai telemetry tenancy translate transport

@@ -1,80 +1,28 @@
 """OpenAI's API of usage and costs, by the administration client of its SDK: what it shows is what was used."""
 
-import hashlib
 import json
-import os
-import signal
-import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import BadRequestError, InternalServerError, NotFoundError, OpenAI, PermissionDeniedError
+from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
 from tests.conftest import Gateway
-
-NOVA, LITE, TITAN = "amazon.nova-micro-v1:0", "amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0"
-PRICES = {
-    NOVA: {"input": 1000, "cached": 100, "cache_write": 1250, "output": 2000},
-    LITE: {"input": 3, "output": 7},
-    TITAN: {"input": 500},
-}
-DAY = 86_400
-SECRETS = {name: f"qc_{name:_<43}" for name in ("ci", "dev", "umbrella", "watcher", "chats", "both", "leaver")}
-TOKENS = [
-    {"name": name, "sha256": hashlib.sha256(SECRETS[name].encode()).hexdigest(), **rest}
-    for name, rest in {
-        "ci": {"organisations": ["acme"]},
-        "dev": {"organisations": ["acme"]},
-        "umbrella": {"organisations": ["umbrella"]},
-        "watcher": {"organisations": ["acme"], "scopes": ["usage"]},
-        "chats": {"organisations": ["acme"], "scopes": ["chat", "models"]},
-        "both": {"organisations": ["acme", "umbrella", "leavers"], "scopes": ["usage"]},
-        "leaver": {"organisations": ["leavers"]},
-    }.items()
-]
-CONFIG = {
-    "usage": {"ledger": "usage.jsonl", "sqlite": "usage.sqlite"},
-    "prices": PRICES,
-    "tokens": TOKENS,
-    "organisations": {"acme": {"aliases": {"small": NOVA}}, "umbrella": {}, "leavers": {}},
-    "workers": 2,
-}
-Eventually = Callable[..., Any]
-
-
-def sdk(gateway: Gateway, token: str, **more: Any) -> OpenAI:
-    """Return OpenAI's SDK, which has one key for calls and another for administration: here the same."""
-    return OpenAI(
-        base_url=gateway.url, api_key=SECRETS[token], admin_api_key=SECRETS[token], max_retries=0, timeout=60, **more
-    )
-
-
-def usage_of(gateway: Gateway, token: str = "watcher", **more: Any) -> Any:
-    """Return the resource of usage, as the holder of a token has it."""
-    return sdk(gateway, token, **more).admin.organization.usage
-
-
-TODAY = int(time.time()) // DAY * DAY
-"""The day on which the tests begin; they may end on the next."""
-
-GROUPS = ("model", "line_item", "api_key_id")
-NUMBERS = ("num_model_requests", "input_tokens", "output_tokens")
-
-
-def results(page: Any) -> list[Any]:
-    """Return the results, those of a group in several buckets as one."""
-    found: dict[tuple[str | None, ...], Any] = {}
-    for each in (result for bucket in page.data for result in bucket.results):
-        known = found.setdefault(tuple(getattr(each, name, None) for name in GROUPS), each)
-        if known is not each:
-            for name in NUMBERS if hasattr(each, "input_tokens") else ():
-                setattr(known, name, getattr(known, name, 0) + getattr(each, name, 0))
-            if hasattr(each, "amount"):
-                known.amount.value += each.amount.value
-    return list(found.values())
+from tests.envoy.gateway.usage_api import (
+    CONFIG,
+    DAY,
+    LITE,
+    NOVA,
+    NUMBERS,
+    TITAN,
+    TODAY,
+    Eventually,
+    chat,
+    results,
+    sdk,
+    usage_of,
+    used,
+)
 
 
 class Billed:
@@ -93,11 +41,6 @@ class Billed:
         self.output[group] += getattr(usage, "completion_tokens", 0)
         details = getattr(usage, "prompt_tokens_details", None)
         self.cached[group] += (details and details.cached_tokens) or 0
-
-
-def chat(gateway: Gateway, token: str, model: str, text: str = "Hello! " * 30) -> Any:
-    messages: Any = [{"role": "user", "content": text}]
-    return sdk(gateway, token).chat.completions.create(model=model, messages=messages).usage
 
 
 def stream(gateway: Gateway, token: str, model: str) -> Any:
@@ -320,84 +263,3 @@ def test_a_gateway_without_sums_has_no_such_endpoint(start_gateway: Any, client_
 def test_another_method_is_a_405(gateway: Gateway, client_of: Any) -> None:
     response = client_of(gateway).exchange("POST", "/oai/v1/organization/costs", b"{}", token=None)
     assert (response.status, response.headers["allow"]) == (405, "GET")
-
-
-# The ledger, while it is rotated and its reader killed
-
-
-def used(gateway: Gateway) -> tuple[int, int, int] | None:
-    """Return the calls of the tests, and their tokens; None while the ledger is read, or no worker runs."""
-    try:
-        found = results(usage_of(gateway).completions(start_time=TODAY))
-    except InternalServerError as error:
-        if error.status_code != 503:
-            raise
-        return None
-    return (found[0].num_model_requests, found[0].input_tokens, found[0].output_tokens) if found else (0, 0, 0)
-
-
-class Counted:
-    """Calls, and what they used by the counts that Bedrock sent."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self.sums = (0, 0, 0)
-
-    def call(self) -> None:
-        # A call that no worker takes, just after all were killed, is tried again; Bedrock has not had it.
-        client = sdk(self._gateway, "ci").with_options(max_retries=20)
-        messages: Any = [{"role": "user", "content": "Hello!"}]
-        usage: Any = client.chat.completions.create(model=NOVA, messages=messages).usage
-        calls, read, written = self.sums
-        self.sums = calls + 1, read + usage.prompt_tokens, written + usage.completion_tokens
-
-
-@pytest.fixture
-def rotating(start_gateway: Any) -> tuple[Gateway, Path]:
-    gateway = start_gateway(CONFIG)
-    return gateway, gateway.folder / "usage.jsonl"
-
-
-def reopen(gateway: Gateway) -> None:
-    [envoy] = gateway.pids("--disable-hot-restart")
-    os.kill(envoy, signal.SIGUSR1)
-
-
-def test_rotations_and_a_killed_reader_lose_no_call_and_count_none_twice(
-    rotating: tuple[Gateway, Path], eventually: Eventually
-) -> None:
-    gateway, path = rotating
-    counted = Counted(gateway)
-    counted.call()
-    eventually(lambda: used(gateway) == counted.sums)
-    path.rename(path.with_name("usage.jsonl.1"))
-    counted.call()  # Envoy writes into the renamed file
-    eventually(lambda: used(gateway) == counted.sums)
-    reopen(gateway)
-    eventually(path.exists)
-    counted.call()
-    eventually(lambda: used(gateway) == counted.sums)
-    gateway.expect_restarts()
-    since = len(gateway.log())
-    for pid in gateway.pids("extproc.worker.command"):
-        os.kill(pid, signal.SIGKILL)  # whichever reads
-    gateway.wait_for("was ended by SIGKILL(?s:.*)was ended by SIGKILL", since)
-    path.rename(path.with_name("usage.jsonl-20261130"))  # and nobody sees it
-    reopen(gateway)
-    eventually(path.exists)
-    gateway.wait_for("serving on(?s:.*)serving on", since)
-    counted.call()
-    eventually(lambda: used(gateway) == counted.sums)
-
-
-def test_sums_that_were_removed_are_made_again_from_the_files_there_are(
-    rotating: tuple[Gateway, Path], eventually: Eventually
-) -> None:
-    gateway, path = rotating
-    counted = Counted(gateway)
-    counted.call()
-    eventually(lambda: used(gateway) == counted.sums)
-    for each in path.parent.glob("usage.sqlite*"):
-        each.unlink()
-    assert used(gateway) in (None, counted.sums)
-    eventually(lambda: used(gateway) == counted.sums)
