@@ -19,7 +19,7 @@ import yaml
 from extproc.config import Organisation
 from tests.conftest import CONFIG, Gateway
 from tests.dynamodb import server
-from tests.envoy.gateway.test_table import IN_TABLE, PATIENT, command, environment
+from tests.envoy.gateway.tables import IN_TABLE, PATIENT, command, environment
 
 NOVA, PRO, TITAN = "amazon.nova-micro-v1:0", "amazon.nova-pro-v1:0", "amazon.titan-embed-text-v2:0"
 SONNET = "anthropic.claude-sonnet-4-6"
