@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "envoy" / "README.md", *sorted((ROOT / "docs
 RUN_BY = {
     "README.md": "tests/clients/test_readme.py",
     "envoy/README.md": "tests/envoy/test_operations.py",
-    "docs/attach.md": "tests/envoy/test_attach.py",
+    "docs/attach.md": "tests/envoy/attached_envoy.py",
     "docs/install.md": "tests/install/test_page.py",
     "docs/clients.md": "tests/clients/test_clients_page.py",
     "docs/docker.md": "tests/compose/test_docs.py",
