@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from openai.types.chat import ChatCompletion
+
 from extproc.openai.chunks import ChunkEncoder
 from extproc.translate.chat_completion import translate_response
 from extproc.translate.chat_sse import whole_stream
@@ -42,3 +44,21 @@ def call(name: str = "f", call_id: str = "c1", arguments: str = "{}") -> dict[st
 def streamed(body: bytes, *, truncation: str = "length", usage: bool = True, **shape: Any) -> Completed:
     encoder = ChunkEncoder("chatcmpl-1", 1_790_000_000, "m", include_usage=usage)
     return whole_stream(body, ChatStream(shape=ResponseShape(**shape), truncation=truncation), encoder)
+
+
+REPORT = {"answer_tool": "report"}
+
+
+def completion(*blocks: Any, shape: dict[str, Any] | None = None, **fields: Any) -> Any:
+    decoded = json.loads(completed(converse(*blocks, **fields), **shape or {}).body)
+    ChatCompletion.model_validate(decoded, strict=True)
+    return decoded
+
+
+def message(*blocks: Any, **fields: Any) -> Any:
+    return completion(*blocks, **fields)["choices"][0]["message"]
+
+
+def finish(*blocks: Any, **fields: Any) -> str:
+    decoded: str = completion(*blocks, **fields)["choices"][0]["finish_reason"]
+    return decoded
