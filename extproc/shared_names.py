@@ -1,4 +1,4 @@
-"""Names that Envoy's configuration and the worker share.
+"""Names that Envoy's configuration and the worker share, and a limit.
 
 Decision: docs/decisions.md, D38.
 """
@@ -33,3 +33,6 @@ JWT_FAILED = "oai-failed"
 
 LIMIT_RESET_HEADER = "x-ratelimit-reset"
 """The header in which Envoy's filter for a rate limit service has the seconds until a limit is free again."""
+
+LONGEST_CALL_SECONDS = 3600
+"""Seconds after which Envoy cuts a call. A worker ends a stream a little earlier, with an error."""

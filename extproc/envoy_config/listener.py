@@ -72,7 +72,7 @@ from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, REROUTE, limit_of_route, over_limit_route, reroute
 from extproc.envoy_config.replies import ELSEWHERE, local_replies
 from extproc.envoy_config.usage_metrics import is_counted, usage_loggers
-from extproc.shared_names import API_PATH, METADATA_NAMESPACE, SIGNED
+from extproc.shared_names import API_PATH, LONGEST_CALL_SECONDS, METADATA_NAMESPACE, SIGNED
 
 _MODELS = "/model"
 """Path prefix of all of Bedrock's runtime operations."""
@@ -291,7 +291,7 @@ def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route
             timeout=seconds(0),
             idle_timeout=seconds(_idle_seconds(plan)),
             flush_timeout=None if plan.memory is None else seconds(READ_SECONDS),
-            max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(3600)),
+            max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(LONGEST_CALL_SECONDS)),
             retry_policy=RetryPolicy(
                 retry_on="connect-failure,refused-stream,reset-before-request",
                 num_retries=1,

@@ -79,6 +79,13 @@ def stalled(seconds: float) -> ApiError:
     )
 
 
+def stream_too_long(why: str) -> ApiError:
+    """Return the error for a stream of Bedrock's that is longer than any valid one."""
+    return ApiError(
+        502, f"Bedrock's response is too long ({why}). Try again.", type="server_error", code="bad_upstream_answer"
+    )
+
+
 def unreachable() -> ApiError:
     """Return the error for a call that did not reach Bedrock, or whose connection closed before a response."""
     return ApiError(

@@ -98,6 +98,7 @@ class Meter:
         self._prices: Prices | None = None
         self._prompt_units = 0
         """What the estimated prompt costs, in the units of prices."""
+        self._most_output = LONGEST_OUTPUT
         self._told: dict[str, str | int | bool] = {}
         """The record as Envoy has it."""
 
@@ -128,8 +129,12 @@ class Meter:
         if self._prices is not None:
             self._prices = self._prices.at_priority()
 
-    def estimate(self, prompt: int, completion: int = 0) -> None:
-        """Record that Bedrock has about so many tokens to bill, from now on."""
+    def estimate(self, prompt: int, completion: int = 0, most_output: int = 0) -> None:
+        """Record that Bedrock has about so many tokens to bill, from now on.
+
+        An output is never estimated beyond its limit of `most_output` tokens, 0 for none.
+        """
+        self._most_output = min(most_output or LONGEST_OUTPUT, LONGEST_OUTPUT)
         self._record.input_tokens, self._record.output_tokens = prompt, completion
         self._record.estimated = True
         self._record.cost_micro_usd = self.price(prompt, completion)
@@ -155,7 +160,7 @@ class Meter:
 
     def written(self, text_bytes: int) -> None:
         """Record the estimate of a stream that has so many bytes of text."""
-        tokens = -(-text_bytes // BYTES_PER_TOKEN)
+        tokens = min(-(-text_bytes // BYTES_PER_TOKEN), self._most_output)
         self._record.output_tokens = tokens
         if self._prices is not None:
             self._record.cost_micro_usd = micro_usd(self._prompt_units + tokens * self._prices.output)

@@ -23,7 +23,14 @@ from extproc.exchange.local_replies import (
     too_large,
     unknown_region,
 )
-from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
+from extproc.exchange.responses import (
+    STREAM_SECONDS,
+    CollectedError,
+    CollectedResponse,
+    ResponseRelay,
+    StreamedResponse,
+    StreamLimits,
+)
 from extproc.exchange.sending import next_side_calls
 from extproc.exchange.states import Completing, Done, Sent, SideCalling, Step, Unanswered
 from extproc.openai import sse
@@ -53,7 +60,8 @@ def response_arrived(call: ClientCall, state: Unanswered, event: ResponseHeaders
             longest,
         )
     head = Head(200, call.headers(*sse.HEADERS), call.upstream_headers)
-    return StreamedResponse(stream, call.record, call.meter, lambda: call.now, head, timers)
+    limits = StreamLimits(state.max_text, call.created + STREAM_SECONDS)
+    return StreamedResponse(stream, call.record, call.meter, lambda: call.now, head, timers, limits)
 
 
 def side_called(

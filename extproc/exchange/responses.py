@@ -14,11 +14,14 @@ it has sent one (it calls that spurious and cuts the stream, also behind a `Head
 sends its first comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy accepts at any
 time. After the metadata event only the end of the bytes is missing, which is awaited for `END_SECONDS` at most.
 
+Length: a stream that does not end by itself ends with an error, once the model has written more than its limit of
+tokens can be, or there are more bytes than any valid stream has, or shortly before Envoy would cut it.
+
 A caller that stops reading looks the same from here: Envoy stops reading Bedrock once its buffer for the caller is
 full, without a sign to the worker. Up to `READ_AHEAD` bytes of a response, Bedrock is certainly the idle side;
 beyond, the error names both.
 
-Decisions: docs/decisions.md, D21, D56, D69, D70, D71, D173.
+Decisions: docs/decisions.md, D21, D56, D69, D70, D71, D173, D310.
 """
 
 from collections.abc import Callable
@@ -27,14 +30,21 @@ from typing import Final, Protocol
 from extproc.bedrock import errors
 from extproc.config import StreamingSettings
 from extproc.exchange.directives import Body, Directive, Head, Metadata
-from extproc.exchange.local_replies import bedrock_idle, response_too_large, stalled
+from extproc.exchange.local_replies import bedrock_idle, response_too_large, stalled, stream_too_long
 from extproc.exchange.meter import Meter
 from extproc.openai import sse
+from extproc.openai.errors import ApiError
+from extproc.shared_names import LONGEST_CALL_SECONDS
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
+from extproc.translate.response_limits import MAX_STREAM_BYTES
+from extproc.value import Value
 
 END_SECONDS: Final = 1.0
 """Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
+
+STREAM_SECONDS: Final = LONGEST_CALL_SECONDS - 30
+"""Longest time of a stream from its request on, in seconds."""
 
 TELL_EVERY: Final = 32
 """Characters of the model's, about eight tokens, after which Envoy is told how much there is."""
@@ -112,6 +122,13 @@ class CollectedError(CollectedResponse):
         return self.end()
 
 
+class StreamLimits(Value, frozen=True):
+    """The limits of one stream: bytes that the model may write, and the time of its end in unix seconds."""
+
+    text: int
+    ends: float
+
+
 class StreamedResponse:
     """A response that is translated as its bytes arrive."""
 
@@ -123,8 +140,11 @@ class StreamedResponse:
         clock: Callable[[], float],
         head: Head,
         timers: StreamingSettings,
+        limits: StreamLimits,
     ) -> None:
         self._stream = stream
+        self._limits = limits
+        self._received = 0
         self._record = record
         self._meter = meter
         self._clock = clock
@@ -150,6 +170,10 @@ class StreamedResponse:
         self._progressed = not started or self._stream.events > events
         if self._stream.counted:
             self._account()  # at once: a client that disconnects now is still billed
+            return self._write(written)
+        self._received += len(data)
+        if self._stream.text_bytes > self._limits.text or self._received > MAX_STREAM_BYTES or self._is_late:
+            return self._fail(StreamError(self._too_long(), written))
         return self._write(written)
 
     def end(self) -> list[Directive]:
@@ -169,6 +193,8 @@ class StreamedResponse:
         """
         if self._stream.settled:
             return self.end()
+        if self._is_late:
+            return self._fail(StreamError(self._too_long(), b""))
         if seconds < self._timers.idle_seconds:
             return self._write(sse.KEEPALIVE)
         error = bedrock_idle(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
@@ -186,6 +212,20 @@ class StreamedResponse:
     def progressed(self) -> bool:
         """Return whether the last bytes completed an event, or are the stream's first."""
         return self._progressed
+
+    @property
+    def _is_late(self) -> bool:
+        return self._clock() > self._limits.ends
+
+    def _too_long(self) -> ApiError:
+        """Return the error for a stream beyond one of its limits."""
+        if self._stream.text_bytes > self._limits.text:
+            return stream_too_long(
+                f"more than {self._limits.text:,} bytes of text, which its limit of tokens cannot be"
+            )
+        if self._received > MAX_STREAM_BYTES:
+            return stream_too_long(f"more than {MAX_STREAM_BYTES:,} bytes")
+        return stream_too_long(f"more than {STREAM_SECONDS} seconds")
 
     def _write(self, data: bytes, *, last: bool = False) -> list[Directive]:
         if not data and not last:

@@ -28,6 +28,7 @@ from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import Admitted, Counting, Fetching, Planning, Reading, Sent, SideCalling, Step
 from extproc.exchange.translation import decoded, is_large, release
 from extproc.openai.errors import ApiError
+from extproc.translate.response_limits import longest_text
 
 
 def body_arrived(call: ClientCall, admitted: Admitted, event: RequestBody) -> Step:
@@ -138,8 +139,8 @@ def _forward(call: ClientCall, bedrock_call: BedrockCall, pending: Pending) -> S
     call.record.stream = pending.streams
     if bedrock_call.billed:
         output = 0 if pending.streams or bedrock_call.inputs else output_estimate(bedrock_call.most_output)
-        call.meter.estimate(input_estimate(bedrock_call.body), output)
-    return Sent(pending, bedrock_call.max_response), Forward(
+        call.meter.estimate(input_estimate(bedrock_call.body), output, bedrock_call.most_output)
+    return Sent(pending, bedrock_call.max_response, longest_text(bedrock_call.most_output)), Forward(
         path=bedrock_call.path,
         authority=gateway.authority,
         headers=headers,

@@ -13,6 +13,7 @@ from extproc.exchange.routes import BedrockRoute, Route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.spending import Hold
 from extproc.tenancy.directory import Caller
+from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 from extproc.value import Value
 
 
@@ -93,6 +94,8 @@ class Sent(Value, frozen=True):
     pending: Pending
     max_response: int
     """Bytes of the longest whole response that it can have."""
+    max_text: int = MAX_RESPONSE_BYTES
+    """Bytes that the model may write to a stream."""
 
 
 class SideCalling(Value, frozen=True):

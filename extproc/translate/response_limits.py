@@ -1,4 +1,7 @@
-"""Limits of a chat response of Bedrock's, whole or streamed, and the length that they count."""
+"""Limits of a chat response of Bedrock's, whole or streamed, and the length that they count.
+
+Decision: docs/decisions.md, D310.
+"""
 
 from typing import Final
 
@@ -11,6 +14,22 @@ MAX_RESPONSE_BLOCKS: Final = 4_096
 
 MAX_RESPONSE_CITATIONS: Final = 8_192
 """Citations of a Converse response: one takes the event loop up to 4 µs, and as little as 30 bytes."""
+
+MAX_STREAM_BYTES: Final = 64 << 20
+"""Bytes of a stream's events, texts or not: a token of the longest output takes some 300, with their padding."""
+
+_BYTES_PER_TOKEN: Final = 128
+"""Bytes of the longest token of the tokenisers that are public: blanks in a row."""
+
+_MORE_TEXT: Final = 64 * 1024
+"""Bytes of text that a stream may have beside those of its tokens: signatures, and what a guardrail writes."""
+
+
+def longest_text(most_output: int) -> int:
+    """Return how many bytes a model may write to a stream; `most_output` is its limit in tokens, 0 for none."""
+    if not most_output:
+        return MAX_RESPONSE_BYTES
+    return min(_BYTES_PER_TOKEN * most_output + _MORE_TEXT, MAX_RESPONSE_BYTES)
 
 
 def utf8_length(text: str) -> int:
