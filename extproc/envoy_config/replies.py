@@ -57,6 +57,8 @@ class _Reply:
     code: str | None = None
     status: int = 0
     retry_after: int = 0
+    final: bool = False
+    """Whether it is useless to try again; OpenAI's SDKs do so after any status from 500 on."""
 
 
 _UNPROCESSED = _Reply(
@@ -99,6 +101,13 @@ _BY_STATUS = (
     _Reply(
         "response.code < 500",
         "This is not an HTTP request that the gateway can read (%RESPONSE_CODE_DETAILS%).",
+    ),
+    _Reply(
+        "response.code == 501",
+        "The request's `transfer-encoding` is not supported. Send the body with its `content-length`, or with "
+        "`chunked` alone.",
+        code="unsupported_transfer_encoding",
+        final=True,
     ),
     _Reply(
         "response.code == 503",
@@ -145,6 +154,8 @@ def _mapper(reply: _Reply) -> ResponseMapper:
     headers = {"x-request-id": "%UNIQUE_ID%"}
     if reply.retry_after:
         headers["retry-after"] = str(reply.retry_after)
+    if reply.final:
+        headers["x-should-retry"] = "false"
     return ResponseMapper(
         filter=_when(f"{_OWN} && ({reply.when})"),
         status_code=reply.status or None,
