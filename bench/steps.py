@@ -119,7 +119,7 @@ def wire(body: bytes, path: str) -> bytes:
     whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
     out = [frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)]
     for message in (head.SerializeToString(), whole.SerializeToString()):
-        data = framing.PREFIX.pack(0, len(message)) + message
+        data = framing.prefix(len(message)) + message
         size = frames.DEFAULT_FRAME_BYTES
         out += [frames.frame(frames.DATA, 0, 1, data[at : at + size]) for at in range(0, len(data), size)]
     return b"".join(out)

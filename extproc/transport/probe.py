@@ -14,7 +14,6 @@ from extproc.transport.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
-    HEADER,
     HEADER_BYTES,
     HEADERS,
     PREFACE,
@@ -69,8 +68,8 @@ async def responds(path: str, seconds: float) -> bool:
 async def _status(reader: asyncio.StreamReader) -> bytes:
     """Return the content of the first DATA frame; empty if the peer does not speak HTTP/2."""
     while True:
-        high, low, kind, _, _ = HEADER.unpack(await reader.readexactly(HEADER_BYTES))
-        length = high << 8 | low
+        header = await reader.readexactly(HEADER_BYTES)
+        length, kind = int.from_bytes(header[:3]), header[3]
         if length > _LONGEST_FRAME:
             return b""
         content = await reader.readexactly(length)

@@ -1,7 +1,7 @@
 """The gRPC transport without a gRPC library: one asyncio protocol, for a peer that is Envoy.
 
 ```
-bytes   ──> incoming    Incoming.frames(bytes) -> frames                                      no I/O
+bytes   ──> incoming    Incoming.feed(bytes), Incoming.next() -> frames                       no I/O
 frame   ──> connection  RFC 9113: Connection.receive(bytes) -> [HeadersReceived | DataReceived | StreamReset]
 DATA    ──> framing     gRPC: Messages.feed(bytes) -> messages                                no I/O
 message ──> session     one turn a read: ExtProcStream.receive_all(messages) -> messages      no I/O

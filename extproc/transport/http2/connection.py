@@ -76,8 +76,7 @@ class Connection:
         """A header block without its end: stream, flags, pieces."""
         self._receive_windows = ReceiveWindows(limits)
         self._budget = FloodBudget()
-        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
-            frames.DATA: self._data,
+        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {  # of all others than DATA
             frames.HEADERS: self._headers,
             frames.PRIORITY: self._priority,
             frames.RST_STREAM: self._reset,
@@ -108,10 +107,10 @@ class Connection:
             return []
         events = self._events = []
         try:
-            for kind, flags, stream_id, payload in self._incoming.frames(data):
-                self._frame(kind, flags, stream_id, payload)
-                if self.closed:
-                    break
+            incoming = self._incoming
+            incoming.feed(data)
+            while not self.closed and incoming.next():
+                self._frame(incoming.kind, incoming.flags, incoming.stream_id, incoming.payload)
         except Http2ConnectionError as fault:
             self.fault = fault
             self._out.write(frames.go_away(self._last, fault.code, str(fault)))
@@ -172,12 +171,13 @@ class Connection:
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._due is not None and kind != self._due:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame of another type was due")
-        handler = self._handlers.get(kind)
         try:
-            if handler is None:  # section 4.1: unknown types are ignored
-                self._budget.spend()
-            else:
+            if kind == frames.DATA:  # nearly all of them
+                self._data(flags, stream_id, payload)
+            elif (handler := self._handlers.get(kind)) is not None:
                 handler(flags, stream_id, payload)
+            else:  # section 4.1: unknown types are ignored
+                self._budget.spend()
         except Http2StreamError as fault:
             self._budget.spend()
             self._abandon(fault.stream_id, fault.code)

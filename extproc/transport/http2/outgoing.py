@@ -15,8 +15,6 @@ from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.fields import MAX_LIST_BYTES
 from extproc.transport.http2.frames import ErrorCode, Http2ConnectionError, Http2StreamError
 
-HEADER = frames.HEADER.pack
-
 
 class Stream:
     """A stream that is not closed. `receive_window` is what the client may still send, `send_window` what we may."""
@@ -87,7 +85,7 @@ class Outgoing:
         if size <= stream.send_window and size <= self._window and size <= self.frame_bytes and not stream.queue:
             stream.send_window -= size
             self._window -= size
-            self._out += (HEADER(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), data)
+            self._out += (frames.header(size, frames.DATA, 0, stream.id), data)
             return
         if stream.queue is None:
             stream.queue = deque()
@@ -121,7 +119,7 @@ class Outgoing:
             self._window -= size
             stream.queued -= size
             self.queued -= size
-            self._out += (HEADER(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), piece)
+            self._out += (frames.header(size, frames.DATA, 0, stream.id), piece)
             self._large = True
         if not queue:
             self._blocked.pop(stream.id, None)

@@ -76,7 +76,7 @@ def call(body: bytes) -> bytes:
     out = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)
     whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
     for message in (request_headers().SerializeToString(), whole.SerializeToString()):
-        data = framing.PREFIX.pack(0, len(message)) + message
+        data = framing.prefix(len(message)) + message
         size = frames.DEFAULT_FRAME_BYTES
         out += b"".join(frames.frame(frames.DATA, 0, 1, data[at : at + size]) for at in range(0, len(data), size))
     return out
@@ -119,9 +119,11 @@ def responses_to(session: Session, wire: bytes, process: Process) -> list[pb.Pro
         output += b"".join(session.data_to_send())
     output += b"".join(settle(session, process))
     messages, replies = framing.Messages(WINDOW), list[Any]()
-    for kind, _, _, payload in Incoming(frames.DEFAULT_FRAME_BYTES).frames(output):
-        if kind == frames.DATA:
-            messages.feed(payload, replies)
+    incoming = Incoming(frames.DEFAULT_FRAME_BYTES)
+    incoming.feed(output)
+    while incoming.next():
+        if incoming.kind == frames.DATA:
+            messages.feed(incoming.payload, replies)
     assert not messages.partial
     return [pb.ProcessingResponse.FromString(bytes(message)) for message in replies]
 

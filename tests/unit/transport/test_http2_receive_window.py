@@ -43,7 +43,7 @@ class UploadingClient:
         call = self.h2.get_next_available_stream_id()
         fields = [(":method", "POST"), (":scheme", "http"), (":path", CHECK.decode()), (":authority", "e")]
         self.h2.send_headers(call, [*fields, ("content-type", "application/grpc")])
-        self.uploads[call] = Upload(call, framing.PREFIX.pack(0, size) + bytes(size))
+        self.uploads[call] = Upload(call, framing.prefix(size) + bytes(size))
         return self.uploads[call]
 
     def send(self, keep=0):
@@ -176,7 +176,7 @@ def test_a_message_that_is_only_announced_takes_nothing():
     tracemalloc.start()
     try:
         for each in messages:
-            each.feed(framing.PREFIX.pack(0, 1 << 26) + b"x", [])
+            each.feed(framing.prefix(1 << 26) + b"x", [])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

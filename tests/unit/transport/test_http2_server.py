@@ -76,7 +76,7 @@ def opening(stream_id):
 
 
 def message(stream_id, data):
-    return frame(DATA, 0, stream_id, framing.PREFIX.pack(0, len(data)) + data)
+    return frame(DATA, 0, stream_id, framing.prefix(len(data)) + data)
 
 
 async def test_a_peer_that_does_not_read_is_not_read_from(server, socket_path, envoy):

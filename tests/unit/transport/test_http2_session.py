@@ -68,7 +68,7 @@ class SessionClient:
 
     def send_messages(self, stream_id, *messages, end=False):
         for message in messages:
-            self.h2.send_data(stream_id, framing.PREFIX.pack(0, len(message)) + message)
+            self.h2.send_data(stream_id, framing.prefix(len(message)) + message)
         if end:
             self.h2.end_stream(stream_id)
 
@@ -238,11 +238,11 @@ class TestStatuses:
         ("data", "end", "status", "words"),
         [
             (b"\x01\0\0\0\x01", False, Status.UNIMPLEMENTED, "compressed"),
-            (framing.PREFIX.pack(0, LIMIT + 1), False, Status.RESOURCE_EXHAUSTED, "1001 bytes"),
-            (framing.PREFIX.pack(0, 5) + b"abc", True, Status.INTERNAL, "cut off"),
+            (framing.prefix(LIMIT + 1), False, Status.RESOURCE_EXHAUSTED, "1001 bytes"),
+            (framing.prefix(5) + b"abc", True, Status.INTERNAL, "cut off"),
             (b"\0\0", True, Status.INTERNAL, "cut off"),
             (b"", True, Status.OK, ""),
-            (framing.PREFIX.pack(0, 3) + b"???", False, Status.INTERNAL, "WireError"),
+            (framing.prefix(3) + b"???", False, Status.INTERNAL, "WireError"),
         ],
     )
     def test_each_end_has_its_status(self, how, data, end, status, words, client):
@@ -383,7 +383,7 @@ class TestSlowReaders:
 class TestMessages:
     @pytest.mark.parametrize("size", [0, 1, 999, 1000])
     def test_a_message_cut_anywhere(self, size):
-        data = framing.PREFIX.pack(0, size) + bytes(size)
+        data = framing.prefix(size) + bytes(size)
         for cut in range(len(data)):
             messages, read_messages = Messages(LIMIT), []
             messages.feed(data[:cut], read_messages)
@@ -394,7 +394,7 @@ class TestMessages:
 
     def test_the_limit_is_looked_at_before_the_message_is_there(self):
         with pytest.raises(CallError) as raised:
-            Messages(LIMIT).feed(framing.PREFIX.pack(0, LIMIT + 1), [])
+            Messages(LIMIT).feed(framing.prefix(LIMIT + 1), [])
         assert raised.value.status is Status.RESOURCE_EXHAUSTED
 
     def test_a_large_message_is_not_copied_to_be_sent(self):
