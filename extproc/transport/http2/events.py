@@ -13,12 +13,23 @@ class HeadersReceived(NamedTuple):
     request: RequestFields
 
 
-class DataReceived(NamedTuple):
-    """Data of a stream (maybe none); `ended` if the client ended its side with it."""
+class DataReceived:
+    """Data of a stream (maybe none); `ended` if the client ended its side with it.
 
-    stream_id: int
-    data: bytes
-    ended: bool
+    No named tuple like the others: it comes with each frame, and those are made by Python's own code.
+    """
+
+    __slots__ = ("data", "ended", "stream_id")
+
+    def __init__(self, stream_id: int, data: bytes, ended: bool) -> None:
+        self.stream_id = stream_id
+        self.data = data
+        self.ended = ended
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DataReceived):
+            return NotImplemented
+        return self.stream_id == other.stream_id and self.data == other.data and self.ended == other.ended
 
 
 class StreamReset(NamedTuple):
