@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+VARINT: Final = 0
+FIXED64: Final = 1
+BYTES: Final = 2
+FIXED32: Final = 5
 """Wire types."""
 
 _SMALL: Final = tuple(bytes([number]) for number in range(128))
@@ -33,6 +36,19 @@ def varint(number: int) -> bytes:
         out += _MORE[number & 0x7F]
         number >>= 7
     return out + _SMALL[number]
+
+
+def read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number at `at` and the index after it. Raises `IndexError` if it does not end within four bytes."""
+    number = shift = 0
+    while shift < 28:
+        byte = message[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+    raise IndexError("a number of more than four bytes")
 
 
 def field(before: bytes, data: bytes) -> bytes:

@@ -60,6 +60,7 @@ from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
 from extproc.transport.jwt_metadata import jwt_result
 from extproc.transport.large import Message, take_body
+from extproc.transport.response_piece import response_piece
 
 UPSTREAM = "via_upstream"
 """`response.code_details` of a response from the upstream; any other value is a local reply of Envoy's."""
@@ -137,6 +138,10 @@ class ExtProcSession:
         body = None
         if isinstance(data, bytearray):
             data, body = take_body(data)
+        elif self.state is not SessionState.START:
+            start, stop, end_of_stream = response_piece(data)
+            if start:  # nearly all that comes
+                return self._response_body(data[start:stop], end_of_stream)
         request = pb.ProcessingRequest()
         try:
             request.ParseFromString(data)
@@ -144,13 +149,12 @@ class ExtProcSession:
             raise WireError(f"not a ProcessingRequest: {error}") from error
         if self.state is SessionState.START:
             _check_modes(request)
-        kind = request.WhichOneof("request")
-        if kind == "response_body":  # nearly all that comes
-            return self._response_body(request.response_body)
-        return self._other(kind, request, body)
+        return self._parsed(request.WhichOneof("request"), request, body)
 
-    def _other(self, kind: str | None, request: pb.ProcessingRequest, body: Message | None) -> Event | None:
+    def _parsed(self, kind: str | None, request: pb.ProcessingRequest, body: Message | None) -> Event | None:
         match kind:
+            case "response_body":
+                return self._response_body(request.response_body.body, request.response_body.end_of_stream)
             case "request_headers":
                 jwt = jwt_result(request.metadata_context) if request.metadata_context else None
                 return self._request_headers(request.request_headers, jwt)
@@ -238,15 +242,15 @@ class ExtProcSession:
         local = details not in ("", UPSTREAM)
         return ResponseHeaders(messages.parse_headers(headers.headers), headers.end_of_stream, local, details)
 
-    def _response_body(self, body: pb.HttpBody) -> Event | None:
+    def _response_body(self, data: bytes, end_of_stream: bool) -> Event | None:
         if self.state is SessionState.RELAYING:
-            self._out.append(messages.streamed(body.body, body.end_of_stream))
-            self._over_if(body.end_of_stream)
+            self._out.append(messages.streamed(data, end_of_stream))
+            self._over_if(end_of_stream)
         if not self._response_is_open("response_body"):
             return None
-        self._upstream_ended = body.end_of_stream
+        self._upstream_ended = end_of_stream
         self._body_received = True
-        return ResponseBody(body.body, body.end_of_stream)
+        return ResponseBody(data, end_of_stream)
 
     def _response_trailers(self) -> Event | None:
         if self.state is SessionState.RELAYING:
