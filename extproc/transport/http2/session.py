@@ -179,7 +179,8 @@ class Session:
                 return
             if call.stream is None:
                 call.stream = self._new_stream()
-            self._respond(call, *call.stream.receive_all(call.inbox))
+            messages, error = call.stream.receive_all(call.inbox)
+            self._respond(call, messages, error)
         if call.id not in self._calls:
             return
         if call.error is not None:
