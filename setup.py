@@ -68,7 +68,10 @@ def extensions() -> list[object]:
         from mypyc.build import mypycify
     except ModuleNotFoundError:
         sys.exit("OAI_EXTPROC_COMPILE=1 needs mypy beside setuptools: pip install mypy, and --no-build-isolation")
-    return mypycify(compiled(), opt_level="2", debug_level="0")
+    made = mypycify(compiled(), opt_level="2", debug_level="0")
+    for extension in made:
+        extension.extra_compile_args.append("-fvisibility=hidden")
+    return made
 
 
 def record_commit(folder: str) -> None:
