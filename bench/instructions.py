@@ -69,7 +69,7 @@ def chats(rounds: int, frames: int) -> None:
         for data in (START, *[DELTA] * frames):
             encode(exchange.receive(ResponseBody(data), now))
         encode(exchange.receive(ResponseBody(END, end_of_stream=True), now))
-        exchange.close()
+        exchange.close(NOW)
 
 
 def counted(rounds: int, frames: int) -> int:

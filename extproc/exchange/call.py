@@ -70,7 +70,7 @@ class ClientCall:
         """Return the whole response to a call that Bedrock has served."""
         assert self.reservation is not None
         self.reservation.settle(len(completed.body))
-        self.meter.count(completed.usage, completed.finish)
+        self.meter.count(completed.usage, completed.finish, self.now)
         headers = self.headers(("content-type", completed.content_type))
         changes, usage = self.meter.changes(), self.meter.token_usage()
         return Reply(200, headers, completed.body, "oai_answer", self.upstream_headers, changes, usage)

@@ -89,7 +89,15 @@ class DecodedChat:
         if plan.stream:
             path, accept = model_path(target.model_id, "converse-stream"), "application/vnd.amazon.eventstream"
         user = self._request.safety_identifier or self._request.user
-        call = BedrockCall(path, plan.body, accept, most_output=plan.most_output, user=user, priority=plan.priority)
+        call = BedrockCall(
+            path,
+            plan.body,
+            accept,
+            most_output=plan.most_output,
+            user=user,
+            priority=plan.priority,
+            reasons=plan.reasons,
+        )
         pending = ChatPending(plan.ignored, plan.stream, self.model, plan.streamed, plan.include_usage, plan.shape)
         return TranslatedRequest((call,), pending)
 

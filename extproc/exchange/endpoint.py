@@ -64,6 +64,8 @@ class BedrockCall(Struct, frozen=True):
     """The client's user, whose budget it counts in."""
     priority: bool = False
     """Whether it requests the service tier `priority`, which costs more."""
+    reasons: bool = False
+    """Whether the model reasons, which need not show in the response."""
 
 
 class AskContext(Struct, frozen=True):

@@ -135,9 +135,11 @@ class Exchange:
             return settings.limits.upload_timeout(state.admitted.reservation.body)
         return settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
-    def close(self) -> None:
-        """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
+    def close(self, now: float) -> None:
+        """Release what the exchange holds: its stream has ended, in whatever way, at `now` in unix seconds."""
         call = self._call
+        if call.record.stream and not self.done:
+            call.meter.leave(now)
         if call.ticket is not None and not call.record.stream:
             call.ticket.settle(call.ticket.tokens)  # the caller left, and nobody counts what was used
         self._finish()
@@ -154,7 +156,7 @@ class Exchange:
             directives = self._move(event)
         except ApiError as api_error:
             if isinstance(api_error, ModelError):
-                call.meter.count(api_error.usage, "")
+                call.meter.count(api_error.usage, "", now)
             directives = [call.error(api_error)]
         except ConverseResponseError as error:
             directives = [call.error(bad_response(str(error)))]

@@ -6,9 +6,10 @@ one whose response cannot be read, does not end, or has no count of Bedrock's: B
 
 Estimates: four bytes of JSON or of text are a token; an image or a clip is `MEDIA_TOKENS`, and so is a document, or
 what it has by its length, if that is more. A response that is not streamed shows nothing before its end: until then it
-is taken for as long as it may be, as is one that never comes.
+is taken for as long as it may be, as is one that never comes. A model that reasons may show a summary of that, or
+nothing: its stream has at least `REASONING_RATE` tokens for each second.
 
-Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266, D294.
+Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266, D294, D298.
 """
 
 import re
@@ -47,6 +48,12 @@ ASSUMED_OUTPUT: Final = 4096
 
 LONGEST_OUTPUT: Final = 128_000
 """Most tokens of an output that nobody has counted: about what the models write at most, whatever a limit permits."""
+
+REASONING_RATE: Final = 200
+"""Tokens that a model is taken to write in a second of a stream whose reasoning may not show; few write more."""
+
+TELL_SECONDS: Final = 1.0
+"""Shortest time between two pieces of a stream with which Envoy is told of reasoning that does not show."""
 
 PDF_BYTES_PER_TOKEN: Final = 16
 """Bytes of a PDF that are about a token: its compression, fonts and pictures make it 5 to 42, a scan's pages more."""
@@ -99,8 +106,11 @@ class Meter:
         self._prompt_units = 0
         """What the estimated prompt costs, in the units of prices."""
         self._most_output = LONGEST_OUTPUT
+        self._reasons_since = 0.0
+        """When a stream began in which the model reasons, in unix seconds; 0 for others."""
         self._told: dict[str, str | int | bool] = {}
         """The record as Envoy has it."""
+        self._told_at = 0.0
 
     def changes(self) -> Metadata:
         """Return the fields of the record that Envoy has not been told of: all of them the first time."""
@@ -144,10 +154,24 @@ class Meter:
         """Return the micro-USD of so many tokens; 0 where the model has no price."""
         return 0 if self._prices is None else self._prices.cost(prompt, completion, 0, 0, 0)
 
+    def reason(self, now: float) -> None:
+        """Have what is streamed from now on estimated as that of a model that reasons."""
+        self._reasons_since = self._told_at = now
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the call is a stream in which the model reasons."""
+        return self._reasons_since > 0
+
+    def is_behind(self, now: float) -> bool:
+        """Return whether a stream in which the model reasons has a new estimate, although it has no more text."""
+        return now >= self._told_at + TELL_SECONDS
+
     def running(self, text_bytes: int, now: float) -> Metadata:
         """Return what changes while a stream runs that has so many bytes of text so far."""
         record = self._record
-        self.written(text_bytes)
+        self._told_at = now
+        self.written(text_bytes, now)
         changed: dict[str, str | int | bool] = {"output_tokens": record.output_tokens}
         if self._prices is not None:
             changed["cost_micro_usd"] = record.cost_micro_usd
@@ -158,14 +182,24 @@ class Meter:
         self._told.update(changed)
         return changed
 
-    def written(self, text_bytes: int) -> None:
+    def written(self, text_bytes: int, now: float) -> None:
         """Record the estimate of a stream that has so many bytes of text."""
-        tokens = min(-(-text_bytes // BYTES_PER_TOKEN), self._most_output)
+        tokens = -(-text_bytes // BYTES_PER_TOKEN)
+        if self.reasons:
+            tokens = max(tokens, int((now - self._reasons_since) * REASONING_RATE))
+        self._output(min(tokens, self._most_output))
+
+    def leave(self, now: float) -> None:
+        """Record the estimate of a stream whose client has left."""
+        if self.reasons and self._record.estimated:
+            self.written(self._record.output_tokens * BYTES_PER_TOKEN, now)
+
+    def _output(self, tokens: int) -> None:
         self._record.output_tokens = tokens
         if self._prices is not None:
             self._record.cost_micro_usd = micro_usd(self._prompt_units + tokens * self._prices.output)
 
-    def count(self, usage: Usage, finish: str) -> None:
+    def count(self, usage: Usage, finish: str, now: float) -> None:
         """Record the tokens that Bedrock has counted, and the reason of the end.
 
         Where it has not counted, the estimate stays, with an output of the length that there was.
@@ -173,7 +207,7 @@ class Meter:
         if usage.uncounted is not None:
             self._record.finish = finish
             self._record.known_model = self._record.bedrock_model
-            self.written(usage.uncounted)
+            self.written(usage.uncounted, now)
             return
         self._record.account(usage, finish)
         self._record.known_model = self._record.bedrock_model

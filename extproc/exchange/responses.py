@@ -245,7 +245,7 @@ class StreamedResponse:
             told, self._told = self._told, self._accounted
             return None if told else self._meter.changes()
         text_bytes = self._stream.text_bytes
-        if text_bytes < self._next:
+        if text_bytes < self._next and not (self._meter.reasons and self._meter.is_behind(self._clock())):
             return None
         self._next = text_bytes + TELL_EVERY
         return self._meter.running(text_bytes, self._clock())
@@ -254,7 +254,7 @@ class StreamedResponse:
         if self._stream.counted:
             self._account()
         else:
-            self._meter.written(self._stream.text_bytes)  # Envoy is told less often
+            self._meter.written(self._stream.text_bytes, self._clock())  # Envoy is told less often
         self._accounted, self._told = True, False
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error
@@ -267,4 +267,4 @@ class StreamedResponse:
     def _account(self) -> None:
         """Record the usage before the last directive: later code may not run."""
         self._accounted = True
-        self._meter.count(self._stream.usage, self._stream.finish)
+        self._meter.count(self._stream.usage, self._stream.finish, self._clock())

@@ -136,6 +136,7 @@ class DecodedResponses:
             most_output=plan.most_output,
             user=request.safety_identifier or request.user,
             priority=plan.priority,
+            reasons=plan.reasons,
         )
         return TranslatedRequest((call,), pending)
 

@@ -140,6 +140,8 @@ def _forward(call: ClientCall, bedrock_call: BedrockCall, pending: Pending) -> S
     if bedrock_call.billed:
         output = 0 if pending.streams or bedrock_call.inputs else output_estimate(bedrock_call.most_output)
         call.meter.estimate(input_estimate(bedrock_call.body), output, bedrock_call.most_output)
+        if bedrock_call.reasons and pending.streams:
+            call.meter.reason(call.now)
     return Sent(pending, bedrock_call.max_response, longest_text(bedrock_call.most_output)), Forward(
         path=bedrock_call.path,
         authority=gateway.authority,

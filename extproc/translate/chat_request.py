@@ -55,6 +55,8 @@ class ChatPlan(Value, frozen=True):
     """Most tokens of the completion, 0 where there is no limit."""
     priority: bool = False
     """Whether the service tier `priority` is requested."""
+    reasons: bool = False
+    """Whether the model reasons. It may show a summary of that, or nothing."""
 
 
 class CountPlan(Value, frozen=True):
@@ -92,6 +94,7 @@ def plan(
         ignored=planned.ignored,
         most_output=0 if most is UNSET else most,
         priority=tier is not UNSET and tier.type == "priority",
+        reasons=planned.reasons,
     )
 
 
@@ -122,6 +125,7 @@ class _Planned(Value, frozen=True):
     tools: Tools
     stream: bool
     ignored: tuple[str, ...]
+    reasons: bool
 
 
 def _plan(
@@ -151,7 +155,7 @@ def _plan(
     fields = with_own(fields, request, effective, rules)
     converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)
     converse.project_identifier = project or UNSET
-    return _Planned(converse, effective, tools, stream, ignored.paths)
+    return _Planned(converse, effective, tools, stream, ignored.paths, reasoning.on)
 
 
 def _limited(request: ChatRequest, rules: Rules) -> ChatRequest:

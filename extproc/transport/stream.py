@@ -46,8 +46,8 @@ class ExchangeProtocol(Protocol):
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
         """Return the directives that `event` leads to, at Unix time `now`."""
 
-    def close(self) -> None:
-        """Release what the exchange holds: the stream has ended, and no event follows."""
+    def close(self, now: float) -> None:
+        """Release what the exchange holds: the stream has ended at Unix time `now`, and no event follows."""
 
     def idle_timeout(self, written: float) -> float | None:
         """Return the seconds without progress after which the exchange wants its next `Idle`; None: never.
@@ -122,7 +122,7 @@ class ExtProcStream:
 
     def close(self) -> None:
         """Tell the exchange that the stream has ended."""
-        self._exchange.close()
+        self._exchange.close(self._clock.wall())
 
     def receive(self, data: bytes) -> list[Payload]:
         """Return the messages to send for this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""

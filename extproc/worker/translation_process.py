@@ -112,6 +112,7 @@ class TranslationServer:
                 call.billed,
                 call.user,
                 call.priority,
+                call.reasons,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

@@ -108,6 +108,7 @@ class CallFields(Struct):
     billed: bool = True
     user: str | None = None
     priority: bool = False
+    reasons: bool = False
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

@@ -390,6 +390,7 @@ class Process:
                 call.billed,
                 call.user,
                 call.priority,
+                call.reasons,
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]

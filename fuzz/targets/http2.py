@@ -54,7 +54,7 @@ class Echo:
     def idle_timeout(self, written: float) -> float | None:
         """Return None: silence is of no interest."""
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         """Hold nothing to be released."""
 
     def receive(self, event: Event, now: float) -> Sequence[Any]:

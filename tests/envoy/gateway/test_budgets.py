@@ -339,3 +339,15 @@ def is_held(gateway: Gateway) -> bool:
         return (gateway.folder / FILE).exists() and held(gateway) > 900
     except sqlite3.OperationalError:
         return False
+
+
+def test_reasoning_that_does_not_show_costs_who_leaves_it(start_gateway: Starter, eventually: Any) -> None:
+    claude = "anthropic.claude-sonnet-4-6"
+    settings = budgets({"tokens": "1M", "per": "day"}, streaming={"keepalive_seconds": 1})
+    gateway = start_gateway(settings)
+    thinking: Any = [{"role": "user", "content": "Hello! [[local: hold=start]]"}]
+    options: Any = {"model": claude, "messages": thinking, "reasoning_effort": "high", "max_completion_tokens": 20_000}
+    with openai(gateway).chat.completions.with_streaming_response.create(**options, stream=True) as response:
+        next(line for line in response.iter_lines() if line.startswith(":"))
+    eventually(lambda: balances(gateway)["organisation acme tokens day"][1] == 0)
+    assert balances(gateway)["organisation acme tokens day"][0] > 200, "of one second at least"

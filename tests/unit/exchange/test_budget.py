@@ -64,7 +64,7 @@ def rejected(gateway: Gateway, **more: str) -> Any:
     """Return the reply to headers, and end the exchange."""
     exchange = Exchange(gateway, "0" * 32)
     [reply] = exchange.receive(headers(**more), NOW)
-    exchange.close()
+    exchange.close(NOW)
     return reply
 
 
@@ -159,7 +159,7 @@ def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[s
     assert (reply.status, error_of(reply)["code"]) == (408, "request_timeout")
     assert exchange.idle_timeout(0.0) is None
     assert exchange.receive(RequestBody(CHAT), NOW) == ()
-    exchange.close()
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 
@@ -168,7 +168,7 @@ def test_a_reservation_is_released_at_the_end_of_the_stream(gateway: Gateway) ->
     [reply] = exchange.receive(RequestBody(b"{"), NOW)
     assert reply.status == 400
     assert gateway.budget.taken == 1 + STREAM_BYTES  # Envoy has the body until it has ended the stream
-    exchange.close()
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 
@@ -177,8 +177,8 @@ def test_it_comes_back_whenever_the_stream_ends_and_once(gateway: Gateway, event
     exchange = Exchange(gateway, "0" * 32)
     for event in (headers(), RequestBody(CHAT), ResponseHeaders({":status": "200"}))[:events]:
         exchange.receive(event, NOW)
-    exchange.close()
-    exchange.close()
+    exchange.close(NOW)
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
     assert exchange.receive(RequestBody(CHAT), NOW) == ()
     assert gateway.budget.taken == 0
@@ -255,7 +255,7 @@ def test_the_expected_response_to_one_call_counts_until_it_is_known(gateway: Gat
     [reply] = exchange.receive(ResponseBody(VECTOR, end_of_stream=True), NOW)
     assert isinstance(reply, Reply)
     assert gateway.budget.taken == STREAM_BYTES + len(body) + len(reply.body)
-    exchange.close()
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 
@@ -275,7 +275,7 @@ def test_expected_responses_count_from_before_the_first_call_until_they_are_know
     assert gateway.budget.taken == other_bytes + 300 * len(VECTOR)
     exchange.receive(Resumed(Completed(b"x" * 1000, Usage(), "stop")), NOW)
     assert gateway.budget.taken == other_bytes + 1000
-    exchange.close()
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 
@@ -297,7 +297,7 @@ def test_a_response_that_can_never_fit_is_a_413_with_the_fitting_inputs(gateway:
     [reply] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(reply, Reply)
     assert (reply.status, error_of(reply)["code"], error_of(reply)["param"]) == (413, "request_too_large", "input")
-    exchange.close()
+    exchange.close(NOW)
     exchange, body = embedding(gateway, ["x"] * fitting_of(error_of(reply)["message"]))
     assert isinstance(exchange.receive(RequestBody(body), NOW)[0], Wait)
 
@@ -343,8 +343,8 @@ def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) ->
     [reply] = exchange.receive(RequestBody(with_image()), NOW)
     assert isinstance(reply, Reply)
     assert reply.status == 429
-    exchange.close()
-    others.close()
+    exchange.close(NOW)
+    others.close(NOW)
     assert gateway.budget.taken == 0
 
 

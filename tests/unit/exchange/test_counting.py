@@ -113,7 +113,7 @@ def test_an_admitted_request_is_sent_and_settled(exchange: Exchange, store: Stor
     assert charge.amount > 50
     [forward] = exchange.receive(Resumed(admission(admit)), NOW)
     assert isinstance(forward, Forward)
-    exchange.close()
+    exchange.close(NOW)
     assert store.settled == [(admit.call, [charge.counted])]
     assert store.withdrawn == []
 
@@ -155,8 +155,8 @@ def test_the_errors_of_a_store_are_the_response(exchange: Exchange, of: str) -> 
 
 def test_a_request_that_is_over_before_is_withdrawn_once(exchange: Exchange, store: Store) -> None:
     admit = counted(exchange)
-    exchange.close()
-    exchange.close()
+    exchange.close(NOW)
+    exchange.close(NOW)
     assert store.withdrawn == [admit]
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from extproc.bedrock.prices import Prices, prices
-from extproc.exchange.events import ResponseBody, ResponseHeaders
+from extproc.exchange.directives import Body
+from extproc.exchange.events import Idle, ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.meter import LATER, Meter
+from extproc.exchange.meter import LATER, REASONING_RATE, Meter
 from extproc.openai.completion import Usage
 from extproc.telemetry.record import Record
 
@@ -46,7 +47,7 @@ def test_a_model_that_is_not_listed_is_known_once_it_has_responded() -> None:
     meter.estimate(1)
     meter.reject()
     assert record.known_model == ""
-    meter.count(Usage(1, 1), "stop")
+    meter.count(Usage(1, 1), "stop", NOW)
     assert record.known_model == ARN
 
 
@@ -87,8 +88,69 @@ def test_only_these_fields_change_once_a_request_has_left(
     head, body = UPSTREAM[upstream]
     exchange.receive(head, NOW + 1)
     exchange.receive(ResponseBody(body, end_of_stream=True), NOW + 2)
-    exchange.close()
+    exchange.close(NOW)
     after = record.metadata()
     assert after["finish"], "the exchange has ended"
     assert {name for name in after if after[name] != before[name]} <= {*LATER}
     assert {*LATER} <= after.keys()
+
+
+REASONING = {"model": "anthropic.claude-sonnet-4-6", "reasoning_effort": "high", "max_completion_tokens": 30_000}
+
+
+def started(sent: Callable[..., Exchange], gateway: Gateway, event: Callable[..., bytes], **more: object) -> Exchange:
+    """Return an exchange whose stream began a second after its request, and has shown nothing of the model's since."""
+    exchange = sent(gateway, stream=True, **more)
+    exchange.receive(ResponseHeaders({":status": "200", "content-type": "application/vnd.amazon.eventstream"}), NOW + 1)
+    exchange.receive(ResponseBody(event("messageStart", {"role": "assistant"})), NOW + 1)
+    return exchange
+
+
+def test_reasoning_that_does_not_show_is_estimated_by_its_time(
+    sent: Callable[..., Exchange], gateway: Gateway, event: Callable[..., bytes]
+) -> None:
+    exchange = started(sent, gateway, event, **REASONING)
+    *_, alive = exchange.receive(Idle(15.0), NOW + 16)
+    assert isinstance(alive, Body)
+    assert alive.metadata is not None
+    assert alive.metadata["output_tokens"] == 16 * REASONING_RATE
+    exchange.close(NOW + 20)
+    record = exchange._call.record
+    assert (record.output_tokens, record.estimated) == (20 * REASONING_RATE, True)
+
+
+def test_a_client_that_leaves_before_bedrock_responds_is_one_that_leaves_while_it_reasons(
+    sent: Callable[..., Exchange], gateway: Gateway
+) -> None:
+    exchange = sent(gateway, stream=True, **REASONING)
+    exchange.close(NOW + 3)
+    assert exchange._call.record.output_tokens == 3 * REASONING_RATE
+
+
+def test_no_estimate_of_reasoning_is_beyond_the_limit(
+    sent: Callable[..., Exchange], gateway: Gateway, event: Callable[..., bytes]
+) -> None:
+    exchange = started(sent, gateway, event, **REASONING)
+    exchange.close(NOW + 3_000)
+    assert exchange._call.record.output_tokens == 30_000
+
+
+def test_a_model_that_does_not_reason_is_estimated_by_its_text(
+    sent: Callable[..., Exchange], gateway: Gateway, event: Callable[..., bytes]
+) -> None:
+    exchange = started(sent, gateway, event)
+    delta = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * 40}})
+    exchange.receive(ResponseBody(delta), NOW + 20)
+    exchange.close(NOW + 30)
+    assert exchange._call.record.output_tokens == 10
+
+
+def test_bedrocks_count_replaces_the_estimate_of_reasoning(
+    sent: Callable[..., Exchange], gateway: Gateway, event: Callable[..., bytes]
+) -> None:
+    exchange = started(sent, gateway, event, **REASONING)
+    usage = {"inputTokens": 3, "outputTokens": 7, "totalTokens": 10}
+    end = event("messageStop", {"stopReason": "end_turn"}) + event("metadata", {"usage": usage})
+    exchange.receive(ResponseBody(end, end_of_stream=True), NOW + 60)
+    exchange.close(NOW + 90)
+    assert (exchange._call.record.output_tokens, exchange._call.record.estimated) == (7, False)

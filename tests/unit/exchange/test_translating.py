@@ -159,7 +159,7 @@ def test_bodies_of_another_organisation_small_ones_and_those_that_do_not_come_ar
     assert isinstance(only(other.receive(RequestBody(chat(text)), NOW)), Forward)
     assert isinstance(only(begun(roomy).receive(RequestBody(chat("short")), NOW)), Forward)
     for exchange in crowd:
-        exchange.close()
+        exchange.close(NOW)
     assert isinstance(only(begun(roomy).receive(RequestBody(chat(text)), NOW)), Forward)
 
 

@@ -69,7 +69,7 @@ def test_the_page_is_the_response_and_counts_as_bytes_in_flight(gateway: Gateway
     assert reply.metadata is not None
     assert (reply.metadata["operation"], reply.metadata["token"]) == ("usage", "watcher")
     assert gateway.budget.taken >= 1000
-    exchange.close()
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 
@@ -80,7 +80,7 @@ def test_queries_that_wait_count_as_requests_in_flight(gateway: Gateway) -> None
     assert gateway.budget.taken == 900
     assert error(asked(gateway)[1])["status"] == 429
     for exchange, _ in waiting:
-        exchange.close()
+        exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 
@@ -97,7 +97,7 @@ def test_a_page_that_memory_has_no_room_for_is_an_error(gateway: Gateway) -> Non
     exchange, _ = asked(gateway)
     [reply] = exchange.receive(Resumed(UsagePage(b"x" * 2000)), NOW)
     assert error(reply)["status"] == 413
-    exchange.close()
+    exchange.close(NOW)
     assert gateway.budget.taken == 0
 
 

@@ -133,7 +133,7 @@ class Scripted:
         self.times = []
         self.closed = 0
 
-    def close(self):
+    def close(self, now):
         self.closed += 1
 
     def idle_timeout(self, written):
