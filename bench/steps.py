@@ -48,7 +48,7 @@ from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.session import PROCESS, Session
 from extproc.transport.stream import Clock, ExtProcStream
-from extproc.worker.translator import Process
+from extproc.worker.translation_client import Process
 
 NOW = 1_790_000_000.0
 AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), metavar="SHAPE")
     options = parser.parse_args()
-    shared, process = gateway(), Process(dict(os.environ))
+    shared, process = gateway(), Process(os.environ)
     cl100k_base.decode([1])
     gc.collect()
     gc.freeze()

@@ -27,7 +27,7 @@ from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.incoming import Incoming
 from extproc.transport.http2.session import PROCESS, Session
 from extproc.transport.stream import Clock, ExtProcStream
-from extproc.worker.translator import ENVIRONMENT, Process
+from extproc.worker.translation_client import Process
 
 NOW = 1_790_000_000.0
 AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"
@@ -92,7 +92,7 @@ def reads(wire: bytes) -> Iterator[bytes]:
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
     """Return the process that translates large requests."""
-    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    made = Process(os.environ)
     yield made
     made.end()
 

@@ -17,7 +17,7 @@ from bench.steps import gateway, longest
 from extproc import cl100k_base
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.translation import LARGE_BODY, is_large
-from extproc.worker.translator import ENVIRONMENT, Process
+from extproc.worker.translation_client import Process
 
 TRIES = 5
 
@@ -30,7 +30,7 @@ def shared() -> Gateway:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
-    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    made = Process(os.environ)
     yield made
     made.end()
 

@@ -30,7 +30,8 @@ from extproc.exchange.responses_endpoint import RESPONSES
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
 from extproc.worker.cpu_limit import END_SIGNAL
-from extproc.worker.translator import ENVIRONMENT, HELD_BYTES, OrganisationTurns, Process, Translator
+from extproc.worker.translation_client import ENVIRONMENT, HELD_BYTES, Process
+from extproc.worker.translator import OrganisationTurns, Translator
 
 SECONDS = 60.0
 """Longer than any of this takes."""
@@ -47,14 +48,14 @@ async def translator() -> AsyncIterator[Translator]:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
-    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    made = Process(os.environ)
     yield made
     made.end()
 
 
 @pytest.fixture
 def fresh_process() -> Iterator[Process]:
-    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    made = Process(os.environ)
     yield made
     made.end()
 
