@@ -68,10 +68,7 @@ def main(
     """Run one worker; `oai-extproc up` starts one for each of `workers`."""
     open_standard_streams()
     log_setup.setup(log_level, log_format)
-    try:
-        lookups = AwsLookups()
-    except AwsLookupError as error:
-        raise click.ClickException(str(error)) from error
+    lookups = _start_lookups()
     from extproc.bedrock.endpoints import EndpointError
     from extproc.config import ConfigError
     from extproc.proxy import ProxyError
@@ -80,10 +77,7 @@ def main(
     from extproc.worker.tls import read_tls
     from extproc.worker.trust import TrustError
 
-    if health is not None and not health.startswith("unix:"):
-        raise click.UsageError(
-            f"--health {health} is no socket: write unix: and a path, as in unix:/run/oai/health.sock"
-        )
+    _check_health(health)
     try:
         files = read_tls(listen, tls, tls_client_ca)
         stopping = Stopping(notice, grace)
@@ -93,6 +87,22 @@ def main(
         serve(options, lookups)
     except (ConfigError, EndpointError, ListenError, ProxyError, TrustError) as error:
         raise click.UsageError(str(error)) from error
+
+
+def _start_lookups() -> AwsLookups:
+    """Have AWS's code load; raises `click.ClickException` if it cannot."""
+    try:
+        return AwsLookups()
+    except AwsLookupError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _check_health(health: str | None) -> None:
+    """Raise `click.UsageError` for an address that is no socket."""
+    if health is not None and not health.startswith("unix:"):
+        raise click.UsageError(
+            f"--health {health} is no socket: write unix: and a path, as in unix:/run/oai/health.sock"
+        )
 
 
 if __name__ == "__main__":

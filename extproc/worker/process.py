@@ -14,16 +14,14 @@ Decisions: docs/decisions.md, D16, D51, D213, D270.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
@@ -54,6 +52,7 @@ from extproc.transport.service import RunJob, ServerOptions
 from extproc.worker import unmatched_patterns
 from extproc.worker.aws_files import AwsFiles
 from extproc.worker.budget_accounts import BudgetAccounts
+from extproc.worker.concurrency import first, in_thread, run_beside
 from extproc.worker.directories import Directories
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
@@ -62,6 +61,7 @@ from extproc.worker.rate_counters import RateCounters, shared_file
 from extproc.worker.regions import Regions
 from extproc.worker.reload import SettingsFile, follow
 from extproc.worker.roles import Roles
+from extproc.worker.signals import take_signals
 from extproc.worker.tls import TlsFiles, follow_tls
 from extproc.worker.usage_queries import UsageQueries
 from extproc.worker.usage_reader import UsageReader
@@ -86,18 +86,6 @@ class Stopping:
 
     notice: float
     grace: float
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """A counter of SIGTERM, SIGINT and SIGHUP."""
-
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def received(self) -> None:
-        """Count one more of them."""
-        (self.hurry if self.stop.is_set() else self.stop).set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +121,8 @@ def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
     budget = budget_of(file.settings, files, options.envoy_memory)
-    worker = Worker(file, lookups, budget, options.mark_by_header, aws_files, options.listen, options.patterns_told)
-    uvloop.run(worker.run(address, options.stopping, options.tls, health))
+    worker = Worker(options, file, lookups, aws_files, budget)
+    uvloop.run(worker.run(address, health))
 
 
 class Worker:
@@ -142,113 +130,123 @@ class Worker:
 
     def __init__(
         self,
+        options: ServeOptions,
         file: SettingsFile,
         lookups: AwsLookups,
+        aws_files: AwsFiles,
         budget: MemoryBudget,
-        mark_by_header: bool = False,
-        aws_files: AwsFiles | None = None,
-        listen: str = "",
-        patterns_told: bool = False,
     ) -> None:
         """Create the parts. Raises `EndpointError`."""
-        settings = file.settings
-        self._patterns_told = patterns_told
-        self._store = store_of(settings, lambda: self.gateway.settings)
-        self._counters = RateCounters(shared_file(settings, listen), listen, lambda: self.gateway.settings)
-        self._accounts = BudgetAccounts(listen, lambda: self.gateway.settings)
-        self._file = file
+        settings, listen = file.settings, options.listen
+        self._options, self._file = options, file
+        self._patterns_told = options.patterns_told
+        self._store = store_of(settings, self._current_settings)
+        self._counters = RateCounters(shared_file(settings, listen), listen, self._current_settings)
+        self._accounts = BudgetAccounts(listen, self._current_settings)
         self._endpoints = endpoints = lookups.endpoints()
-        changed = aws_files.changed if aws_files else None
-        self._credentials = CredentialSource(endpoints.runtime, lookups.identity, changed=changed)
-        self._keeper = CatalogueKeeper(
-            endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookups.catalogue
-        )
+        self._credentials = CredentialSource(endpoints.runtime, lookups.identity, changed=aws_files.changed)
         self._directories = Directories(endpoints.region, lookups.table, self._identity, set(endpoints.elsewhere))
-        self.gateway = Gateway(
+        refresh = settings.catalogue.refresh_seconds
+        self._keeper = CatalogueKeeper(endpoints.region, refresh, self.catalogue_changed, fetch=lookups.catalogue)
+        self._regions = Regions(endpoints.elsewhere, refresh, lookups.catalogue, self._places_changed)
+        authorities = {region: endpoint.authority for region, endpoint in endpoints.elsewhere.items()}
+        authorities[endpoints.region] = endpoints.runtime.authority
+        self._roles = Roles(authorities, refresh, lookups.assume, lookups.models_as)
+        self.gateway = self._new_gateway(settings, budget)
+        if warning := too_little(settings.limits, budget):
+            log.warning(warning)
+
+    def _new_gateway(self, settings: Settings, budget: MemoryBudget) -> Gateway:
+        runtime = self._endpoints.runtime
+        return Gateway(
             settings=settings,
             directory=Directory(settings),
             catalogue=self._keeper.current,
             capabilities=BUILT_IN.with_overrides(settings.capabilities),
             prices=price_list(settings.prices),
-            signer=Signer(endpoints.region, endpoints.runtime.authority),
-            authority=endpoints.runtime.authority,
+            signer=Signer(self._endpoints.region, runtime.authority),
+            authority=runtime.authority,
             identity=self._identity,
             detokenise=cl100k_base.decode,
             budget=budget,
             counters=self._store.rates if self._store else self._counters,
             accounts=self._store.accounts if self._store else self._accounts,
             remote=self._store,
-            mark_by_header=mark_by_header,
+            mark_by_header=self._options.mark_by_header,
+            places=self._regions.places(),
+            role=self._roles.place,
         )
-        self._regions = Regions(
-            endpoints.elsewhere, settings.catalogue.refresh_seconds, lookups.catalogue, self._places_changed
-        )
-        self._places_changed()
-        authorities = {region: endpoint.authority for region, endpoint in endpoints.elsewhere.items()}
-        authorities[endpoints.region] = endpoints.runtime.authority
-        self._roles = Roles(authorities, settings.catalogue.refresh_seconds, lookups.assume, lookups.models_as)
-        self.gateway.role = self._roles.place
-        if warning := too_little(settings.limits, budget):
-            log.warning(warning)
 
-    async def run(
-        self, address: Address, stopping: Stopping, tls: TlsFiles | None, health: Address | None = None
-    ) -> None:
+    async def run(self, address: Address, health: Address | None = None) -> None:
         """Serve until a signal, then drain. Raises `EndpointError`, `ListenError`, `ProxyError` or `TrustError`."""
-        signals = _take_signals()
+        signals, stopping = take_signals(), self._options.stopping
         async with AsyncExitStack() as cleanup:
             cleanup.push_async_callback(self._directories.close)
-            prepare = self._preparation(address, tls)
+            prepare = self._preparation(address)
             await prepare(self._file.settings)
             self.gateway.directory = self._directories.switch(self._file.settings)
             run_job = await cleanup.enter_async_context(self._job_runner())
-            changes = asyncio.create_task(follow(self._file, self.settings_changed, prepare=prepare))
-            cleanup.callback(changes.cancel)
-            self._roles.expect(self._file.settings, self._endpoints.region)
-            renewals = asyncio.create_task(self._roles.follow())
-            cleanup.callback(renewals.cancel)
-            counting = asyncio.create_task(self._counters.run())
-            cleanup.callback(self._counters.close)
-            cleanup.callback(counting.cancel)
-            spending = asyncio.create_task(self._accounts.run())
-            cleanup.callback(self._accounts.close)
-            cleanup.callback(spending.cancel)
-            if (reader := _usage_reader(self._file.settings)) is not None:
-                threading.Thread(target=reader.run, daemon=True).start()
-                cleanup.callback(reader.stop)
-            if self._store is not None:
-                self._store.start()
-                cleanup.push_async_callback(self._store.close)
+            run_beside(cleanup, follow(self._file, self.settings_changed, prepare=prepare))
+            self._start_parts(cleanup)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
-            await _first(self._prepare(), signals.stop.wait())
+            await first(self._prepare(), signals.stop.wait())
             _freeze_heap()
-            settings = self._file.settings
-            options = server_options(settings, tls.current if tls else None)
-            server = new_server(settings.transport, address, self.new_exchange, run_job, options)
-            bound = await server.start(address)
-            cleanup.push_async_callback(server.stop, 0)
+            server, bound = await self._listen(address, run_job, cleanup)
             if health is not None:
                 await self._serve_health(health, run_job, cleanup)
-            if tls is not None:
-                log.info("TLS: new connections get %s", tls.describe())
-                certificates = asyncio.create_task(follow_tls(tls, server.renew))
-                cleanup.callback(certificates.cancel)
+            self._follow_certificates(server, cleanup)
             if not signals.stop.is_set():
                 server.serving = True
                 log.info("serving on %s, %s", bound, self._describe())
-                await _first(_stay_reachable(server, bound), signals.stop.wait())
+                await first(_stay_reachable(server, bound), signals.stop.wait())
             log.info("stopping, with %d streams open", server.streams)
-            await _first(server.drain(stopping.notice, stopping.grace), signals.hurry.wait())
+            await first(server.drain(stopping.notice, stopping.grace), signals.hurry.wait())
         log.info("stopped")
 
-    def _preparation(self, address: Address, tls: TlsFiles | None) -> Callable[[Settings], Awaitable[None]]:
+    def _start_parts(self, cleanup: AsyncExitStack) -> None:
+        """Start what runs beside calls: the renewal of roles, the counters, the accounts, and the sums of usage."""
+        self._roles.expect(self._file.settings, self._endpoints.region)
+        run_beside(cleanup, self._roles.follow())
+        cleanup.callback(self._counters.close)
+        run_beside(cleanup, self._counters.run())
+        cleanup.callback(self._accounts.close)
+        run_beside(cleanup, self._accounts.run())
+        if (reader := _usage_reader(self._file.settings)) is not None:
+            threading.Thread(target=reader.run, daemon=True).start()
+            cleanup.callback(reader.stop)
+        if self._store is not None:
+            self._store.start()
+            cleanup.push_async_callback(self._store.close)
+
+    async def _listen(
+        self, address: Address, run_job: RunJob, cleanup: AsyncExitStack
+    ) -> tuple[TransportServer, Address]:
+        """Return the server for Envoy, which does not report SERVING yet, and its address."""
+        settings, tls = self._file.settings, self._options.tls
+        options = server_options(settings, tls.current if tls else None)
+        server = new_server(settings.transport, address, self.new_exchange, run_job, options)
+        bound = await server.start(address)
+        cleanup.push_async_callback(server.stop, 0)
+        return server, bound
+
+    def _follow_certificates(self, server: TransportServer, cleanup: AsyncExitStack) -> None:
+        """Have the server use renewed certificates, if it uses any."""
+        if (tls := self._options.tls) is not None:
+            log.info("TLS: new connections get %s", tls.describe())
+            run_beside(cleanup, follow_tls(tls, server.renew))
+
+    def _preparation(self, address: Address) -> Callable[[Settings], Awaitable[None]]:
         """Return what checks and prepares settings before they come into force."""
 
         async def prepare(settings: Settings) -> None:
-            check_forgery(settings, address, tls)
+            check_forgery(settings, address, self._options.tls)
             await self._directories.prepare(settings)
 
         return prepare
+
+    def _current_settings(self) -> Settings:
+        """Return the settings in force."""
+        return self.gateway.settings
 
     def new_exchange(self) -> Exchange:
         """Return an exchange for the next HTTP request."""
@@ -270,7 +268,7 @@ class Worker:
             unmatched_patterns.tell(self.gateway.settings, catalogue, self._endpoints.region)
 
     def _places_changed(self) -> None:
-        """Put a new list of models of another region in force; called from a thread as well."""
+        """Put a new list of models of another region in force; called from the threads of the lists."""
         self.gateway.places = self._regions.places()
 
     async def _serve_health(self, address: Address, run_job: RunJob, cleanup: AsyncExitStack) -> None:
@@ -279,8 +277,7 @@ class Worker:
         await beside.start(address)
         cleanup.push_async_callback(beside.stop, 0)
         beside.serving = True
-        again = asyncio.create_task(_stay_reachable(beside, address))
-        cleanup.callback(again.cancel)
+        run_beside(cleanup, _stay_reachable(beside, address))
 
     def _job_runner(self) -> JobRunner:
         look_up = self._directories.look_up
@@ -301,11 +298,11 @@ class Worker:
         if self._store is not None:
             await self._store.attempted()
         looked_up = asyncio.Event()
-        await _first(_in_thread(self._start_lookups, looked_up), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
+        await first(in_thread(self._start_lookups, looked_up), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
         if not looked_up.is_set():
             log.warning("AWS credentials were not found in %g s: serving without them", FIRST_CREDENTIALS_SECONDS)
             return
-        await _in_thread(self._wait_for_lists)
+        await in_thread(self._wait_for_lists)
 
     def _wait_for_lists(self) -> None:
         """Wait until the models of each region were listed once, or a list takes too long."""
@@ -386,42 +383,3 @@ def _usage_reader(settings: Settings) -> UsageReader | None:
     if usage.ledger is None or usage.sqlite is None:
         return None
     return UsageReader(Path(usage.ledger), Path(usage.sqlite), usage.keep_days)
-
-
-def _take_signals() -> Signals:
-    signals = Signals()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has it ignored
-            loop.add_signal_handler(number, signals.received)
-    return signals
-
-
-async def _first(*works: Awaitable[object]) -> None:
-    """Wait until one of these is done, and cancel the others; raises what the one raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    for task in done:
-        task.result()
-
-
-async def _in_thread(work: Callable[[], object], done: asyncio.Event | None = None) -> None:
-    """Run `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process.
-
-    `done` is set when it has ended, also where nothing waits for it any more.
-    """
-    loop, done = asyncio.get_running_loop(), done or asyncio.Event()
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
-                loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=run, daemon=True).start()
-    await done.wait()

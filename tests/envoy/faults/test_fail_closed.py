@@ -35,7 +35,7 @@ AFTER = re.compile(r":GrpcioServer\._process:\d+:await call\.abort|:_Call\.run:\
 """Places that a call passes only after another failure."""
 
 LIFE = re.compile(
-    r"^extproc\.worker\.(process|reload|tls):"
+    r"^extproc\.worker\.(concurrency|process|reload|tls):"
     r"|^extproc\.worker\.roles:Roles\.follow:"
     r"|^extproc\.worker\.directories:Directories\.(prepare|close|_close_later):"
     r"|:DynamoDb\.(__aenter__|put):"
