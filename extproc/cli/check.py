@@ -1,29 +1,29 @@
 """`oai-extproc check`: a configuration, checked and shown."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from extproc.cli.ledger_file import troubles
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
+from extproc.cli.settings_tables import issuers_table, tables_of
 from extproc.cli.stores import Stored, read_all
-from extproc.config import Settings, Token
+from extproc.config import Settings
 from extproc.config.faults import printable
 from extproc.config.placeholders import placeholders
 from extproc.envoy_config.forbidden import UnreadableError, find
 from extproc.envoy_config.open_routes import find_open
 from extproc.machine.cpus import worker_count
 
-MIB = 1024 * 1024
+if TYPE_CHECKING:
+    from extproc.bedrock.endpoints import Endpoints
 
-MAX_ROWS = 1000
-"""Largest number of organisations, and of tokens, that `check` lists: the table takes longer than the file."""
+MIB = 1024 * 1024
 
 _UNREAD = (
     "It can be read, as a gateway reads it. Its items were not checked: that takes the permission `dynamodb:Scan`."
@@ -62,57 +62,38 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route to Bedrock for requests
     that no worker has signed is a warning.
     """
-    from extproc.aws.sdk.endpoints import resolve, unknown_region
-    from extproc.bedrock.endpoints import EndpointError
-    from extproc.cli.alias_warnings import alias_warnings, shadowing
     from extproc.cli.issuers import count_keys
-    from extproc.cli.model_warnings import model_warnings
     from extproc.cli.redis_store import check_store
-    from extproc.cli.roles import role_failures
     from extproc.cli.unpriced_models import unpriced_models
 
     settings = load_settings(path)
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
-    with user_errors(EndpointError):
-        endpoints = resolve(settings.region, elsewhere=settings.regions)
+    endpoints = _endpoints(settings)
     place, read = _read(settings, path, endpoints.region, offline=offline)
     settings = read.settings
-    _reject_placeholders(settings, place)
-    if shadows := list(islice(shadowing(settings), MAX_NAMES)):
-        raise UserError("\n".join(f"{place}: {shadow}" for shadow in shadows))
-    if assume and (failures := list(role_failures(settings, endpoints.region))):
-        raise UserError("\n".join(printable(f"{place}: {failure}") for failure in failures))
+    _reject_mistakes(settings, place, endpoints.region, assume=assume)
     keys, works = (None, []) if offline else (count_keys(settings), check_store(settings.redis))
-    now = datetime.datetime.now(datetime.UTC)
-    console = Console(highlight=False)
+    now, console = datetime.datetime.now(datetime.UTC), Console(highlight=False)
     fine = f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}."
     console.print("\n".join([fine, *works]))
-    if isinstance(place, str):
-        console.print(f"Tokens and organisations are those of the DynamoDB {place}.")
-    if settings.directory is None:
-        console.print(_organisations(settings))
-        if any(own.aliases for own in settings.organisations.values()) or settings.aliases:
-            console.print(_aliases(settings))
-        console.print(_tokens(settings, now))
-    else:
-        click.echo("It was not read (--offline)." if offline else _UNREAD)
+    _print_callers(console, settings, place, now, offline=offline)
     if settings.jwt:
-        console.print(_issuers(settings, keys))
+        console.print(issuers_table(settings, keys))
     for line in unpriced_models(settings, endpoints.region):
         click.echo(line)
-    unknown = unknown_region(endpoints)
-    found = [
-        *read.warnings,
-        *warnings(settings, now),
-        *model_warnings(settings, endpoints.region),
-        *alias_warnings(settings, endpoints.region),
-        *([unknown] if unknown else []),
-        *troubles(settings.usage),
-    ]
-    for warning in (*found, *open_routes):
+    found = [*read.warnings, *_all_warnings(settings, endpoints, now), *open_routes]
+    for warning in found:
         click.echo(f"warning: {warning}", err=True)
-    if strict and (count := len(found) + len(open_routes)):
-        raise UserError(f"{count} warning{'s' if count > 1 else ''}, and --strict")
+    if strict and found:
+        raise UserError(f"{len(found)} warning{'s' if len(found) > 1 else ''}, and --strict")
+
+
+def _endpoints(settings: Settings) -> "Endpoints":
+    from extproc.aws.sdk.endpoints import resolve
+    from extproc.bedrock.endpoints import EndpointError
+
+    with user_errors(EndpointError):
+        return resolve(settings.region, elsewhere=settings.regions)
 
 
 def _read(settings: Settings, path: Path, region: str, *, offline: bool) -> tuple[Path | str, Stored]:
@@ -128,6 +109,18 @@ def _read(settings: Settings, path: Path, region: str, *, offline: bool) -> tupl
         more = [f"and {len(faults) - MAX_NAMES} more"] if len(faults) > MAX_NAMES else []
         raise UserError("\n".join([*shown, *more]))
     return place, read
+
+
+def _reject_mistakes(settings: Settings, place: Path | str, region: str, *, assume: bool) -> None:
+    """Raise `UserError` for what no type forbids; with `assume`, for roles that cannot be assumed as well."""
+    from extproc.cli.alias_warnings import shadowing
+    from extproc.cli.roles import role_failures
+
+    _reject_placeholders(settings, place)
+    if shadows := list(islice(shadowing(settings), MAX_NAMES)):
+        raise UserError("\n".join(f"{place}: {shadow}" for shadow in shadows))
+    if assume and (failures := list(role_failures(settings, region))):
+        raise UserError("\n".join(printable(f"{place}: {failure}") for failure in failures))
 
 
 def _reject_placeholders(settings: Settings, path: Path | str) -> None:
@@ -160,6 +153,33 @@ def _check_envoy(path: Path) -> list[str]:
     ]
 
 
+def _print_callers(
+    console: Console, settings: Settings, place: Path | str, now: datetime.datetime, *, offline: bool
+) -> None:
+    """Print the organisations and tokens, or why they are not known."""
+    if isinstance(place, str):
+        console.print(f"Tokens and organisations are those of the DynamoDB {place}.")
+    if settings.directory is None:
+        for table in tables_of(settings, now):
+            console.print(table)
+    else:
+        click.echo("It was not read (--offline)." if offline else _UNREAD)
+
+
+def _all_warnings(settings: Settings, endpoints: "Endpoints", now: datetime.datetime) -> Iterator[str]:
+    """Yield a warning for each thing that is probably a mistake, also as far as AWS's lists show it."""
+    from extproc.aws.sdk.endpoints import unknown_region
+    from extproc.cli.alias_warnings import alias_warnings
+    from extproc.cli.model_warnings import model_warnings
+
+    yield from warnings(settings, now)
+    yield from model_warnings(settings, endpoints.region)
+    yield from alias_warnings(settings, endpoints.region)
+    if unknown := unknown_region(endpoints):
+        yield unknown
+    yield from troubles(settings.usage)
+
+
 def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
     """Yield a warning for each valid setting that is probably a mistake."""
     for token in settings.tokens:
@@ -181,58 +201,3 @@ def _workers(settings: Settings) -> str:
     limit = f"bodies up to {settings.limits.request_bytes / MIB:g} MiB"
     workers = worker_count(settings)
     return f"{workers} worker{'s' if workers > 1 else ''}, {limit}"
-
-
-def _organisations(settings: Settings) -> Table:
-    table = Table("organisation", "allow", "deny", "", box=None)
-    for name, organisation in islice(settings.organisations.items(), MAX_ROWS):
-        allow, deny = organisation.models.allow, organisation.models.deny
-        state = "" if organisation.enabled else "disabled"
-        _add_row(table, name, ", ".join(allow), ", ".join(deny), state)
-    _add_rest(table, len(settings.organisations))
-    return table
-
-
-def _aliases(settings: Settings) -> Table:
-    table = Table("alias", "stands for", "of", box=None)
-    rows = [(alias, target, "all") for alias, target in settings.aliases.items()]
-    for name, own in settings.organisations.items():
-        rows += [(alias, target, name) for alias, target in own.aliases.items()]
-    for row in rows[:MAX_ROWS]:
-        _add_row(table, *row)
-    _add_rest(table, len(rows))
-    return table
-
-
-def _tokens(settings: Settings, now: datetime.datetime) -> Table:
-    table = Table("token", "organisations", "expires", box=None)
-    for token in settings.tokens[:MAX_ROWS]:
-        _add_row(table, token.name, ", ".join(token.organisations), _expiry(token, now))
-    _add_rest(table, len(settings.tokens))
-    return table
-
-
-def _issuers(settings: Settings, keys: Sequence[int] | None) -> Table:
-    """Return the issuers, each with the number of its keys; None where these were not fetched."""
-    table = Table("issuer", "audiences", "organisation", "scopes", "keys", box=None)
-    for index, each in enumerate(settings.jwt):
-        count = "not fetched" if keys is None else str(keys[index])
-        _add_row(table, each.issuer, ", ".join(each.audiences), each.organisation, each.scopes or "all", count)
-    return table
-
-
-def _add_row(table: Table, *cells: str) -> None:
-    """Add a row with text of the file, without markup and control characters."""
-    table.add_row(*(Text(printable(cell)) for cell in cells))
-
-
-def _add_rest(table: Table, count: int) -> None:
-    """Add a row with the number of rows that are not shown."""
-    if count > MAX_ROWS:
-        table.add_row(f"… and {count - MAX_ROWS} more")
-
-
-def _expiry(token: Token, now: datetime.datetime) -> str:
-    if token.expires is None:
-        return "never"
-    return f"{token.expires:%Y-%m-%d %H:%M %Z}" + (" (expired)" if token.expires <= now else "")

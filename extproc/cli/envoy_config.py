@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypedDict, Unpack, get_args
 
 import click
 from click.core import ParameterSource
@@ -52,6 +52,31 @@ _BOOTSTRAP_ONLY = {
     "files": "--open-files",
 }
 """Options of the bootstrap without effect on its fragments."""
+
+
+class _Options(TypedDict):
+    """The values of the command's options."""
+
+    path: Path
+    listen: Address
+    health: Address | None
+    pair: tuple[Path, Path] | None
+    client_ca: Path | None
+    tls_secrets: Path | None
+    processors: tuple[Address, ...]
+    processor_ca: Path | None
+    processor_certificate: Path | None
+    processor_key: Path | None
+    processor_secrets: Path | None
+    processor_name: str | None
+    admin: Address | None
+    ca_file: Path | None
+    access_log: bool
+    memory: int | None
+    files: int
+    only: Fragment | None
+    kind: SecretKind | CallersSecret | None
+    as_json: bool
 
 
 @click.command("envoy-config")
@@ -128,29 +153,7 @@ _BOOTSTRAP_ONLY = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 @click.pass_context
-def envoy_config(
-    context: click.Context,
-    path: Path,
-    listen: Address,
-    health: Address | None,
-    pair: tuple[Path, Path] | None,
-    client_ca: Path | None,
-    tls_secrets: Path | None,
-    processors: tuple[Address, ...],
-    processor_ca: Path | None,
-    processor_certificate: Path | None,
-    processor_key: Path | None,
-    processor_secrets: Path | None,
-    processor_name: str | None,
-    admin: Address | None,
-    ca_file: Path | None,
-    access_log: bool,
-    memory: int | None,
-    files: int,
-    only: Fragment | None,
-    kind: SecretKind | CallersSecret | None,
-    as_json: bool,
-) -> None:
+def envoy_config(context: click.Context, **options: Unpack[_Options]) -> None:
     """Print the configuration for an Envoy 1.40 that serves this gateway.
 
     The region comes from gateway.yaml or AWS's settings, and so does the endpoint: AWS_ENDPOINT_URL_BEDROCK_RUNTIME
@@ -161,37 +164,48 @@ def envoy_config(
     With HTTPS_PROXY, where NO_PROXY does not exempt the endpoint, Envoy calls Bedrock through that proxy. A user and a
     password in its URL are not printed: Envoy needs OAI_PROXY_AUTHORIZATION in its environment, see docs/operations.md.
     """
-    if kind is not None and (only is not None or as_json):
+    only, kind = options["only"], options["kind"]
+    if kind is not None and (only is not None or options["as_json"]):
         raise UserError("--secret prints a file of its own, as YAML: leave out --only and --json")
     if only is not None or kind is not None:
         _reject_bootstrap_options(context, kind)
-    _reject_open_ports(listen, health, admin)
-    settings = load_settings(path)
-    workers = processors or _default_processors(worker_count(settings))
-    tls = _tls(workers, processor_ca, (processor_certificate, processor_key), processor_secrets, processor_name)
-    of_callers = _callers_tls(pair, client_ca, tls_secrets)
+    _reject_open_ports(options["listen"], options["health"], options["admin"])
+    settings = load_settings(options["path"])
+    workers = options["processors"] or _default_processors(worker_count(settings))
+    tls = _tls(workers, options)
+    of_callers = _callers_tls(options["pair"], options["client_ca"], options["tls_secrets"])
     if kind is not None:
         click.echo(_secret(tls, of_callers, kind), nl=False)
-        return
+    else:
+        _print(_plan(options, settings, workers, tls, of_callers), only, options["as_json"])
+
+
+def _plan(
+    options: _Options,
+    settings: Settings,
+    workers: tuple[Address, ...],
+    tls: ProcessorTls | None,
+    of_callers: CallersTls | None,
+) -> EnvoyPlan:
+    """Return what to render; raises `UserError`."""
     endpoints = _endpoints(settings)
-    plan = EnvoyPlan(
-        listen=listen,
+    return EnvoyPlan(
+        listen=options["listen"],
         processors=workers,
         bedrock=endpoints.runtime,
         settings=settings,
-        ca_file=str(ca_file or _authorities()),
-        admin=admin,
-        access_log=access_log,
-        health=health,
-        memory=memory or _memory(settings),
-        files=files,
+        ca_file=str(options["ca_file"] or _authorities()),
+        admin=options["admin"],
+        access_log=options["access_log"],
+        health=options["health"],
+        memory=options["memory"] or _memory(settings),
+        files=options["files"],
         processor_tls=tls,
         callers_tls=of_callers,
         proxy=bedrock_proxy(endpoints),
         elsewhere=endpoints.elsewhere,
         jwks_proxies=jwks_proxies(settings),
     )
-    _print(plan, only, as_json)
 
 
 def _print(plan: EnvoyPlan, only: Fragment | None, as_json: bool) -> None:
@@ -242,15 +256,10 @@ def _default_processors(workers: int) -> tuple[Address, ...]:
     return tuple(Address(path=f"/run/oai/w{index}.sock") for index in range(workers))
 
 
-def _tls(
-    workers: tuple[Address, ...],
-    ca: Path | None,
-    pair: tuple[Path | None, Path | None],
-    secrets: Path | None,
-    name: str | None,
-) -> ProcessorTls | None:
+def _tls(workers: tuple[Address, ...], options: _Options) -> ProcessorTls | None:
     """Return the TLS settings of workers; raises `UserError` if they are missing, incomplete, or without effect."""
-    certificate, key = pair
+    ca, certificate, key = options["processor_ca"], options["processor_certificate"], options["processor_key"]
+    secrets, name = options["processor_secrets"], options["processor_name"]
     if ca is None:
         if certificate or key or name or secrets:
             raise UserError(

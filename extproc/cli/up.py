@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -48,6 +48,21 @@ _FILE = click.Path(path_type=Path)
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENVOY_LOG_LEVELS = ("trace", *LOG_LEVELS)
+
+
+class _Options(TypedDict):
+    """The values of the command's options."""
+
+    path: Path | None
+    listen: Address
+    upstream: "Mode"
+    local_listen: Address | None
+    pair: tuple[Path, Path] | None
+    client_ca: Path | None
+    access_log: bool
+    health: Address | None
+    log_level: str
+    envoy_log_level: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +127,7 @@ class _Configuration:
     show_default=True,
     help="Envoy's; debug and trace contain callers' tokens, AWS credentials and prompts.",
 )
-def up(
-    path: Path | None,
-    listen: Address,
-    upstream: "Mode",
-    local_listen: Address | None,
-    pair: tuple[Path, Path] | None,
-    client_ca: Path | None,
-    access_log: bool,
-    health: Address | None,
-    log_level: str,
-    envoy_log_level: str,
-) -> None:
+def up(**options: "Unpack[_Options]") -> None:
     """Run the gateway: Envoy, its workers, and a local Bedrock when there are no AWS credentials.
 
     Without any configuration this is a demo: one organisation, every model, and a token that is kept in
@@ -139,38 +143,54 @@ def up(
     with user_errors(renderer.RenderError):
         started = click.get_current_context().with_resource(renderer.started())  # work beside what follows
     from extproc.machine import open_files
-    from extproc.net import ca_bundle
     from extproc.stack import stack
 
     files = open_files.raise_limit()
-    tls = _tls(listen, pair, client_ca)
+    listen, envoy_log_level = options["listen"], options["envoy_log_level"]
+    tls = _tls(listen, options["pair"], options["client_ca"])
     for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level), _readable(listen, tls))):
         write_line(warning)
     envoy = _envoy_binary()
-    loaded = _load(path)
-    target = _upstream(upstream, _region(loaded), loaded[1].regions if loaded else (), local_listen)
+    loaded = _load(options["path"])
+    elsewhere = loaded[1].regions if loaded else ()
+    target = _upstream(options["upstream"], _region(loaded), elsewhere, options["local_listen"])
     _warn_of_region(target)
     if loaded:
         prepare(loaded[1].usage)
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError, renderer.RenderError):
-        options = stack.StackOptions(
-            config=configuration.path,
-            settings=configuration.settings,
-            upstream=target,
-            listen=listen,
-            local_listen=local_listen or Address("127.0.0.1", 0),
-            envoy=envoy,
-            ca_file=str(_existing(ca_bundle(os.environ))),
-            log_level=log_level,
-            envoy_log_level=envoy_log_level,
-            access_log=access_log,
-            health=health,
-            files=files,
-            tls=tls,
-            proxy=_proxy(target),
-            jwks_proxies=jwks_proxies(configuration.settings),
-        )
-        _run(options, configuration, started.render)
+        stack_options = _stack_options(options, configuration, target, envoy, tls, files)
+        _run(stack_options, configuration, started.render)
+
+
+def _stack_options(
+    options: _Options,
+    configuration: _Configuration,
+    target: "Aws | Local",
+    envoy: Path,
+    tls: "TlsFiles | None",
+    files: int,
+) -> "StackOptions":
+    """Return the options of the stack, with what the environment adds; raises `UserError`."""
+    from extproc.net import ca_bundle
+    from extproc.stack.stack import StackOptions
+
+    return StackOptions(
+        config=configuration.path,
+        settings=configuration.settings,
+        upstream=target,
+        listen=options["listen"],
+        local_listen=options["local_listen"] or Address("127.0.0.1", 0),
+        envoy=envoy,
+        ca_file=str(_existing(ca_bundle(os.environ))),
+        log_level=options["log_level"],
+        envoy_log_level=options["envoy_log_level"],
+        access_log=options["access_log"],
+        health=options["health"],
+        files=files,
+        tls=tls,
+        proxy=_proxy(target),
+        jwks_proxies=jwks_proxies(configuration.settings),
+    )
 
 
 def _run(options: "StackOptions", configuration: _Configuration, render: "Render") -> None:
