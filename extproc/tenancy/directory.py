@@ -144,10 +144,7 @@ class Directory:
         """
         store: Store = self._store if looked_up is None else looked_up
         header = (organisation or "").strip(" \t")
-        if self._jwt is not None and authorization is not None and is_jwt(authorization):
-            token: config.Token | Lookup = self._jwt.token(authorization, jwt, now)
-        else:
-            token = self._issued(authorization, header, store, now)
+        token = self._token(authorization, jwt, header, store, now)
         if isinstance(token, Lookup):
             return token
         name = _choose(token, header)
@@ -161,9 +158,7 @@ class Directory:
             used[token.sha256] = now
         models: ModelRules = settings.models if token.models is None else Narrowed(settings.models, token.models)
         aliases = (self._aliases(name, settings) if settings.aliases else self._common) or None
-        bits = 0
-        if settings.features is not None or token.features is not None:
-            bits = denied(settings.features, token.features)
+        bits = 0 if settings.features is None and token.features is None else denied(settings.features, token.features)
         limits: tuple[Scope, ...] | None = None
         if self._limited or settings.limits is not None or token.limits is not None:
             limits = scopes_of(self._rate_limits, token, name, settings) or None
@@ -174,8 +169,12 @@ class Directory:
             token.name, name, models, settings.project, aliases, settings, token.scopes, bits, limits, budgets
         )
 
-    def _issued(self, authorization: str | None, header: str, store: Store, now: float) -> config.Token | Lookup:
-        """Return the token that an API key in the header stands for; raises 401."""
+    def _token(
+        self, authorization: str | None, jwt: JwtResult | None, header: str, store: Store, now: float
+    ) -> config.Token | Lookup:
+        """Return the token that the signed token or the API key in `authorization` stands for; raises 401."""
+        if self._jwt is not None and authorization is not None and is_jwt(authorization):
+            return self._jwt.token(authorization, jwt, now)
         secret = _secret(authorization, self._jwt is not None)
         sha256 = digest(secret)
         token = store.token(sha256, now)
