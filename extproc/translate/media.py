@@ -47,6 +47,7 @@ from extproc.translate.documents import (
 )
 from extproc.translate.ignored import Ignored
 from extproc.translate.lazy_base64 import LazyBase64, decode_string, source
+from extproc.translate.video_formats import VIDEO_EXTENSIONS, video_format
 
 MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
 _F = TypeVar("_F", ImageFormat, VideoFormat)
@@ -71,28 +72,6 @@ _IMAGE_EXTENSIONS: dict[str, ImageFormat] = {
     "jpeg": "jpeg",
     "gif": "gif",
     "webp": "webp",
-}
-_VIDEO_TYPES: dict[str, VideoFormat] = {
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/x-matroska": "mkv",
-    "video/webm": "webm",
-    "video/x-flv": "flv",
-    "video/mpeg": "mpeg",
-    "video/mpg": "mpg",
-    "video/x-ms-wmv": "wmv",
-    "video/3gpp": "three_gp",
-}
-_VIDEO_EXTENSIONS: dict[str, VideoFormat] = {
-    "mp4": "mp4",
-    "mov": "mov",
-    "mkv": "mkv",
-    "webm": "webm",
-    "flv": "flv",
-    "mpeg": "mpeg",
-    "mpg": "mpg",
-    "wmv": "wmv",
-    "3gp": "three_gp",
 }
 _NO_PARTS: Sequence[object] = ()
 _BEGINNING = 96
@@ -249,11 +228,11 @@ class Media:
         url = decode_string(raw, where)
         if url.text.startswith(S3_SCHEME):
             place = self._in_s3(url.text, "video", where)
-            detected = _by_end(url.text, _VIDEO_EXTENSIONS, "video", where)
+            detected = _by_end(url.text, VIDEO_EXTENSIONS, "video", where)
         else:
             parts = _data_url(url, "a data: URL with a base64 video", "video", where)
             place, content = _first_bytes(parts.data, "video", where)
-            detected = _VIDEO_TYPES.get(parts.media_type) or _video_begins_like(content)
+            detected = video_format(content, parts.media_type)
         if detected not in accepted:
             message = f"Models of the family '{self._capabilities.family}' take videos as {_list(accepted)}."
             raise _rejected(message, where, "video")
@@ -353,15 +332,6 @@ def _sniff(content: bytes, param: str) -> ImageFormat:
     if image is not None:
         return image
     raise _rejected("These bytes are not an image that models accept: send a PNG, JPEG, GIF or WebP.", param)
-
-
-def _video_begins_like(content: bytes) -> VideoFormat | None:
-    if content[4:8] == b"ftyp":
-        brand = content[8:12]
-        return "mov" if brand == b"qt  " else "three_gp" if brand.startswith(b"3g") else "mp4"
-    if content.startswith(b"\x1a\x45\xdf\xa3"):
-        return "webm" if b"webm" in content[:64] else "mkv"
-    return "flv" if content.startswith(b"FLV") else None
 
 
 def _by_end(uri: str, formats: Mapping[str, _F], kind: str, param: str) -> _F:

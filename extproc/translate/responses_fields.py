@@ -13,7 +13,7 @@ Tests prove every row, and find a field that has no row.
 from collections.abc import Mapping
 from typing import Final
 
-from extproc.translate.chat_fields import NotApplied, Rejected
+from extproc.translate.field_treatments import NotApplied, Rejected
 from extproc.value import Value
 
 _KEEPS_NOTHING = "This gateway keeps nothing: send the conversation in 'input', and leave '{}' out."

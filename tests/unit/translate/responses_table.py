@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from extproc.translate.chat_fields import NotApplied, Rejected
+from extproc.translate.field_treatments import NotApplied, Rejected
 from extproc.translate.responses_fields import RESPONSES_FIELDS, Echoed, InChatForm
 
 SECTION = """

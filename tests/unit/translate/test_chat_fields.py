@@ -14,17 +14,9 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_fields import (
-    CHAT_FIELDS,
-    NOT_APPLIED,
-    Applied,
-    Constant,
-    Implied,
-    NotApplied,
-    Rejected,
-    Row,
-)
+from extproc.translate.chat_fields import CHAT_FIELDS, NOT_APPLIED, Row
 from extproc.translate.chat_request import ChatPlan, plan
+from extproc.translate.field_treatments import Applied, Constant, Implied, NotApplied, Rejected
 
 README = Path(__file__).parents[3] / "README.md"
 PLAIN = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}

@@ -9,7 +9,7 @@ import pytest
 from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import ApiError
 from extproc.openai.responses import ResponsesRequest, decode_request
-from extproc.translate.chat_fields import NotApplied, Rejected
+from extproc.translate.field_treatments import NotApplied, Rejected
 from extproc.translate.responses_fields import RESPONSES_FIELDS, Echoed, InChatForm
 from extproc.translate.responses_request import ChatForm, chat_form
 
