@@ -26,7 +26,8 @@ PER_DOLLAR: Final = 10**6
 
 WRITE: Final = 1.25
 WRITE_HOUR: Final = 2.0
-"""What input that is written to a cache costs on Claude, the dearest there is, in multiples of plain input."""
+"""Prices of input that is written to a cache for five minutes and for an hour, in multiples of plain input: those of
+Claude, the highest that AWS has."""
 
 
 def micro_usd(units: int) -> int:
@@ -67,8 +68,8 @@ def prices(
 ) -> Prices:
     """Return the prices of dollars per million tokens.
 
-    What has none of its own costs what AWS asks for it at most: cached input as much as other input, and what is
-    written to a cache `WRITE` and `WRITE_HOUR` times as much.
+    A price that is None becomes the highest that AWS has for its kind: cached input costs as much as other input, and
+    input that is written to a cache `WRITE` and `WRITE_HOUR` times as much.
     """
     write = WRITE * prompt if cache_write is None else cache_write
     hour = max(WRITE_HOUR * prompt, write) if cache_write_hour is None else cache_write_hour

@@ -36,7 +36,7 @@ Count = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 class Call(msgspec.Struct):
-    """What is read of a line. A worker that was killed early may have left out what has a default here."""
+    """The values of a line that are summed up. Those with a default are missing where a worker was killed early."""
 
     id: UUID
     start: str
@@ -60,7 +60,7 @@ class Sum:
 
     calls: int = 0
     failed_calls: int = 0
-    """Those with a status of 400 or more, or of 0: there was no response."""
+    """Calls with a status of 400 or more, or of 0, which had no response."""
     estimated_calls: int = 0
     unpriced_calls: int = 0
     """Calls with tokens of a model without a price; they cost 0."""
@@ -86,10 +86,10 @@ class Sum:
 
 
 Group = tuple[str, ...]
-"""What the calls of one row have in common, in the order of `COLUMNS`."""
+"""The values that the calls of one row share, in the order of `COLUMNS`."""
 
 COLUMNS = {"model": ("model",), "organisation": ("organisation",), "token": ("organisation", "token"), "day": ("day",)}
-"""What calls are grouped by -> the names of what they have in common."""
+"""The columns of a row, for each value of `--by`."""
 
 _GROUPS: dict[str, Callable[[Call], Group]] = {
     # A caller can make up a `model`, as often as it likes, but no `known_model`.
@@ -142,7 +142,7 @@ class Report:
         self.repeated = 0
         """Lines of calls that had one already."""
         self.warnings: list[str] = []
-        """One for each file with lines that are no records."""
+        """A warning for each file with lines that are no records."""
         self._wanted = wanted
         self._sums: dict[Group, Sum] = {}
         # A database without a name is this connection's alone, and SQLite removes its file at once.

@@ -1,6 +1,6 @@
 """Warnings of `check` about models: patterns that match nothing, and organisations and tokens that may call nothing.
 
-What AWS offers is not asked: the built-in list is what is known here. ARNs are an account's own, and are not judged.
+AWS is not called: the models are those of the built-in list. ARNs belong to one account, and are not checked.
 
 Decisions: docs/decisions.md, D174, D292.
 """

@@ -1,4 +1,4 @@
-"""What `check` finds of the Redis that gateway.yaml names: whether a worker could count there.
+"""The check of the Redis that gateway.yaml names: can a worker count there?
 
 It connects and logs in as a worker does, runs a script that counts nothing, and writes a key that is gone after a
 second: a replica, and a store that is full, take no writes.
@@ -19,16 +19,16 @@ _NETWORK = "look at the network and at the server, and check again"
 _CERTIFICATE = "write the name that it bears, or have `redis.ca_file` name its authority's certificate"
 
 _LOGIN = ("WRONGPASS", "NOAUTH", "ERR AUTH", "ERR Client sent AUTH")
-"""How errors of a login begin."""
+"""Beginnings of the errors of a login."""
 
 _LATER = ("BUSY", "OOM", "MISCONF")
-"""How errors begin that may be over without a change of gateway.yaml."""
+"""Beginnings of errors that can pass without a change of gateway.yaml."""
 
 
 def check_store(settings: RedisSettings | None) -> list[str]:
-    """Return what there is to say of one that works.
+    """Return the lines to print for a Redis that works; none where the settings name no Redis.
 
-    Raises `UserError` where something has to be changed, and `TemporaryError` where nobody knows.
+    Raises `UserError` for what has to be changed, and `TemporaryError` for a failure that can pass by itself.
     """
     if settings is None:
         return []

@@ -171,7 +171,7 @@ def rotate(name: str, path: Path, overlap: datetime.timedelta, expires: datetime
     """Make a new key for the token NAME, and let the old one end.
 
     The new key has the name and all that the old one may do, and goes on with what is spent of its budgets. The old one
-    is NAME-until-DATE from now on, by which logs tell who still calls with it. Standard output has the new token only.
+    is NAME-until-DATE from now on, so that logs show who still calls with it. Standard output has the new token only.
     """
     _warn_of_past(expires)
     with changing(path) as store:

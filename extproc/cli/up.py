@@ -367,7 +367,7 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
 
 
 def _chosen(configuration: _Configuration) -> str:
-    """Return how to choose the region, where nobody did: the demo then takes one with every model."""
+    """Return a hint where no setting names a region, and the demo has taken one with every model; else nothing."""
     from extproc.stack.upstream import aws_region
 
     if not configuration.token or aws_region(os.environ):

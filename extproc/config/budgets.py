@@ -51,14 +51,14 @@ OnUnpriced = Annotated[Literal["reject", "free"], Meta(description="`reject` or 
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be spent in each window of the calendar: `usd` or `tokens`."""
+    """A budget of `usd` or `tokens` for each day, week or month of the calendar."""
 
     per: Per
     usd: Usd | None = None
     tokens: Tokens | None = None
     timezone: TimeZone = "UTC"
     warn_at: Percent = 80
-    """Percent of it from which callers and the log are told."""
+    """Percentage of the budget from which responses and the log carry a warning."""
     mode: Mode = "enforce"
     """`audit` counts, and rejects nothing."""
 
@@ -67,7 +67,7 @@ Budgets = tuple[Budget, ...]
 
 
 class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The budgets of those that have none of their own, and where they are counted."""
+    """The default budgets of organisations, tokens and users, and the place where all budgets are counted."""
 
     organisation: Budgets = ()
     token: Budgets = ()
@@ -76,7 +76,7 @@ class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file with what is spent, which the workers of one machine share."""
     on_store_error: OnStoreError = "reject"
     on_unpriced: OnUnpriced = "reject"
-    """What becomes of a model without a price under a budget of money."""
+    """The treatment of a model without a price under a budget of money: it is rejected, or costs nothing."""
 
     @property
     def any(self) -> bool:

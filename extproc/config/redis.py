@@ -34,7 +34,7 @@ Milliseconds = Annotated[int, Meta(ge=1, le=250, description="a whole number of 
 
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where it is, and how to log in."""
+    """The address of the Redis, the login, and the time that a request waits for it."""
 
     url: RedisUrl
     username: UserName | None = None
@@ -43,7 +43,7 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: StateFile | None = None
     """The certificates that sign the server's, in place of the system's; likewise."""
     timeout_ms: Milliseconds = 5
-    """How long a request waits for the store, before it is decided without it."""
+    """Longest wait of a request for the Redis; beyond it the request is decided without it."""
     prefix: MachineName = "oai"
     """The keys begin with it, in braces; gateways of one prefix count together."""
 

@@ -36,12 +36,12 @@ class OtlpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ROTATED = re.compile(r"([.-][0-9][0-9T:_.-]*)?")
-"""What a rotation adds to the ledger's name: a number or a time. Other names may be an operator's extracts."""
+"""The suffix that a rotation adds to the ledger's name: a number or a time. Other suffixes are not read."""
 
 Days = Annotated[int, Meta(ge=3, le=3650, description="a whole number from 3 to 3650")]
 
 USAGE_SECONDS = 10.0
-"""Longest that a request for usage waits for its sums."""
+"""Longest wait of a request for usage for its sums."""
 
 
 class UsageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,11 +52,11 @@ class UsageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     otlp: OtlpSettings | None = None
     """A collector to which Envoy sends the same records, with or without a file."""
     envoy_ai: YesNo = False
-    """Whether Envoy gets a call's tokens in its own namespace `envoy.ai.token_usage`, too."""
+    """If true, Envoy gets a call's tokens in its own namespace `envoy.ai.token_usage` as well."""
     sqlite: StateFile | None = None
     """The file in which the workers of one machine sum up the ledger, for OpenAI's API of usage."""
     keep_days: Days = 400
-    """How many days of sums are kept beside today."""
+    """Days of sums that are kept beside today."""
 
     def placed(self, folder: Path) -> "UsageSettings":
         """Return the settings with whole paths: Envoy may run in another folder."""

@@ -51,13 +51,13 @@ class Admin:
         return int(value) if colon and value.isdigit() else None
 
     async def fail_health_checks(self) -> bool:
-        """Fail health checks with 503, and ask clients to leave with each response; return whether Envoy took it."""
+        """Fail health checks with 503, and ask clients to leave with each response; return whether Envoy did."""
         return await self._ask("POST", "/healthcheck/fail") is not None
 
     async def drain_listeners(self) -> bool:
-        """Send GOAWAY to HTTP/2 clients, which ignore health checks; return whether Envoy took it.
+        """Send GOAWAY to HTTP/2 clients, which ignore health checks; return whether Envoy accepted that.
 
-        What comes meanwhile is served: ports stay open, and Envoy stays.
+        Requests that come meanwhile are served: the ports stay open, and Envoy goes on running.
         """
         return await self._ask("POST", "/drain_listeners?graceful&skip_exit") is not None
 
@@ -97,7 +97,7 @@ async def _exchange(connecting: Awaitable[_Streams], method: str, host: str, tar
 
 
 class _Received:
-    """What was received, as the socket from which the standard library reads a response."""
+    """The bytes of a response, in the form of the socket from which the standard library reads one."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

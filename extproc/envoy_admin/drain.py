@@ -2,7 +2,7 @@
 
 1. Health checks fail, and everything is served: load balancers have `notice` seconds to see it and to send callers
    elsewhere.
-2. Envoy asks those that are still connected to go, and serves what they send.
+2. Envoy has connected callers close their connections, and serves the requests that they still send.
 3. Once no call is in flight, it is over: Envoy may be ended, and the workers after it.
 
 Envoy ends at once on SIGTERM, whatever it has in flight; so this has to be done before.
@@ -35,7 +35,7 @@ ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
 POLL_SECONDS = 0.05
 
 LINGER_SECONDS = 5.0
-"""Seconds that the outcome stays available where nobody has asked for it yet: a client may start a little later."""
+"""Seconds for which the outcome stays available if no client has requested it: one may start a little later."""
 
 
 class DrainError(Exception):

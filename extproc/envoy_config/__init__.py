@@ -130,11 +130,11 @@ class Upstream:
     name: str
     endpoint: Endpoint
     region: str = ""
-    """What marks the requests that were signed for it; empty for the gateway's own region."""
+    """The mark of requests that were signed for this region; empty for the gateway's own region."""
 
 
 def load() -> None:
-    """Import what the functions below need, which each of them does if nobody has."""
+    """Import the modules that the functions below need. They call this themselves; an earlier call saves time later."""
     if f"{__name__}.bootstrap" in sys.modules:
         return
     from extproc.envoy_config.plain_messages import plain_messages

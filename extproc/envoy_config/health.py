@@ -50,7 +50,7 @@ SCRAPES = 4
 """Pages of `/metrics` that are made at once; as many more wait."""
 
 _BUFFER_BYTES = 64 * 1024
-"""What a connection holds of a page that is not read."""
+"""Bytes of a page that Envoy buffers for a connection whose client does not read."""
 
 _HEADERS_SECONDS = 10.0
 

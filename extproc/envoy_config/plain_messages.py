@@ -4,7 +4,7 @@ Its modules define pydantic's dataclasses: to build their validators is most of 
 at a message's first use, half of a rendering. What they check is checked without them: the names and types of fields
 by mypy, values where gateway.yaml is read, and all of it by Envoy. The tests render with the validators, too.
 
-Nobody else's dataclasses become plain: only what is imported inside of the block, in this thread's turn.
+No other dataclasses become plain: only those of modules that this thread imports inside of the block.
 
 Decision: docs/decisions.md, D274.
 """

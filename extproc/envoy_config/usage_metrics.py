@@ -1,10 +1,10 @@
-"""Metrics of usage by organisation and model: Envoy counts what a worker has told it about a call, when the call ends.
+"""Metrics of usage by organisation and model: when a call ends, Envoy counts the record that a worker has sent of it.
 
 Each metric is an access logger of kind `stats`, which sees a call once. It has a value that Envoy keeps when a worker
 is killed or a client leaves (`telemetry.record`), so that those calls are counted too.
 
-The invariant: a caller's own words make no series. Organisations are those of the directory, models those of
-`known_model`, `finish` is a reason or an error's code, `budget` one of three words, and Envoy keeps at most
+The invariant: no value that a caller chooses becomes a series. Organisations are those of the directory, models those
+of `known_model`, `finish` is a reason or an error's code, `budget` one of three words, and Envoy keeps at most
 `metrics.series` of each metric.
 
 Decisions: docs/decisions.md, D232, D233, D267.

@@ -1,4 +1,4 @@
-"""What is known of a client's call, and the responses that the gateway itself makes of that.
+"""A client's call as all phases of an exchange see it, and the responses that the gateway itself makes.
 
 An exchange has one `ClientCall`, which the steps of its three phases (`entry`, `sending`, `outcome`) fill in and read.
 The state of the exchange does not belong to it: a step takes that as an argument, and returns the next one.
@@ -23,7 +23,7 @@ from extproc.translate.completed import Completed
 
 
 class ClientCall:
-    """A client's call: who makes it, what it is for, what it holds, and what its responses say beside their bodies."""
+    """A client's call: its caller, the memory, limits and budgets that it holds, and its response's headers."""
 
     def __init__(self, gateway: Gateway, fallback_id: str) -> None:
         self.gateway = gateway
@@ -37,16 +37,16 @@ class ClientCall:
         self.caller: Caller | None = None
         self.ignored: tuple[str, ...] = ()
         self.served = ""
-        """What an alias stands for: the id or ARN that is called."""
+        """The id or ARN that is called in place of an alias; empty for a request without one."""
         self.upstream_headers: tuple[str, ...] = ()
         self.reservation: Reservation | None = None
-        """What it holds of the bytes in flight until its stream has ended."""
+        """The bytes in flight that the call holds until its stream has ended."""
         self.ticket: RateTicket | None = None
-        """What it has taken of its caller's limits, if there are any."""
+        """Its share of the caller's rate limits, if there are any."""
         self.hold: Hold | None = None
-        """What it holds of its caller's budgets, if there are any."""
+        """Its reservation in the caller's budgets, if there are any."""
         self.admit: Admit | None = None
-        """What is being counted in a store far away."""
+        """The job that counts the request in a store outside of the machine, while it runs."""
 
     def response_context(self) -> ResponseContext:
         """Return what the translation of a response needs to know."""

@@ -68,7 +68,7 @@ class StackOptions:
     envoy_log_level: str = "warning"
     access_log: bool = False
     health: Address | None = None
-    """Where Envoy serves health and metrics, apart from callers."""
+    """The address at which Envoy serves health and metrics, apart from callers."""
     files: int = envoy_config.DEFAULT_FILES
     """Files that Envoy may have open."""
     tls: TlsFiles | None = None

@@ -63,7 +63,7 @@ class Aws:
 
     endpoints: Endpoints
     credentials: str
-    """Where they come from, or why there are none that are valid now: for the banner."""
+    """The source of the credentials, or why none are valid now: for the banner."""
 
     @property
     def region(self) -> str:

@@ -38,11 +38,11 @@ class Record(msgspec.Struct):
     reasoning_tokens: int = 0
     """The part of `output_tokens` that is reasoning, where Bedrock reports it."""
     estimated: bool = False
-    """Whether the tokens are an estimate: Bedrock counts them at the end of a call, which this one has not reached."""
+    """True if the tokens are an estimate: Bedrock counts them at the end of a call, which this one has not reached."""
     cost_micro_usd: int = 0
-    """What these tokens cost, in millionths of a US dollar."""
+    """The cost of these tokens, in millionths of a US dollar."""
     priced: bool = False
-    """Whether the model has a price; without one the cost is 0."""
+    """True if the model has a price; without one the cost is 0."""
     budget_warned: str = ""
     """Whose budget has reached its `warn_at`: `organisation`, or else `token`, or else `user`; empty for none."""
     time_to_first_token_ms: int = 0

@@ -1,4 +1,4 @@
-"""Patterns of models that match no model: mistakes, which permit or forbid less than they were meant to.
+"""Patterns of models that match no model: mistakes, with which a rule permits or forbids less than was intended.
 
 Decisions: docs/decisions.md, D174, D292.
 """
@@ -21,7 +21,7 @@ def is_unmatched(key: str, pattern: str, names: str) -> bool:
 
 
 def unmatched(models: Models, names: str) -> Iterator[tuple[str, str]]:
-    """Yield the key and each pattern that matches none of `names`. ARNs are an account's own, and are not judged."""
+    """Yield the key and each pattern that matches none of `names`. ARNs belong to one account, and are not checked."""
     for key, patterns in (("allow", models.allow), ("deny", models.deny)):
         for pattern in patterns:
             if not pattern.startswith("arn:") and is_unmatched(key, pattern, names):

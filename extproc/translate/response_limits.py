@@ -38,7 +38,7 @@ def utf8_length(text: str) -> int:
 
 
 class Kept:
-    """What the translator of a stream keeps for a later chunk: no more than a whole response may have.
+    """A counter of what the translator of a stream keeps for a later chunk: no more than a whole response may have.
 
     Each method raises a 502 `ApiError` beyond that.
     """

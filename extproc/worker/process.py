@@ -103,9 +103,9 @@ class ServeOptions:
     envoy_memory: int | None = None
     """Envoy's memory limit in bytes, where Envoy does not share this process's."""
     mark_by_header: bool = False
-    """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""
+    """True if Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
     patterns_told: bool = False
-    """Whether `up` has told which patterns match nothing."""
+    """True if `up` has logged the patterns that match no model."""
 
 
 def serve(options: ServeOptions, lookups: AwsLookups) -> None:
@@ -358,7 +358,7 @@ def _freeze_heap() -> None:
 def check_forgery(settings: Settings, address: Address, tls: TlsFiles | None) -> None:
     """Check that signed tokens are accepted only where nobody but Envoy can connect; raises `ListenError`.
 
-    Their verification is Envoy's word: whoever else sends messages to a worker could invent it.
+    Envoy verifies them and reports that to the worker; any other sender of messages could report it as well.
     """
     if settings.jwt and not address.path and (tls is None or tls.paths.client_ca is None):
         raise ListenError(

@@ -69,7 +69,7 @@ class SettingsFile:
         self._tokens_from: Path | None = None
         self._stamps: dict[Path, Stamp | None] = {}
         self._seen: dict[Path, Stamp | None] = {}
-        """What the latest poll has seen."""
+        """The stamps that the latest poll has read."""
         self._restless = 0
         """Polls in a row that have seen something else than the one before."""
         self._restless_texts = b""
@@ -259,7 +259,7 @@ def _with_limits(old: Settings, settings: Settings) -> Settings:
 
 
 def _without_budgets(settings: Settings) -> Settings:
-    """Return the settings as they are where nobody counts budgets, as before."""
+    """Return the settings without budgets, for a worker that has no store of them until its restart."""
     replace = msgspec.structs.replace
     own = {name: replace(each, budgets=None, user_budgets=None) for name, each in settings.organisations.items()}
     tokens = tuple(replace(token, budgets=None) for token in settings.tokens)

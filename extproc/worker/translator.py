@@ -45,7 +45,7 @@ class Translator:
         self._idle: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._late = False
-        """Whether the time of the last job was over."""
+        """True if the time of the last job was over before its result."""
 
     @property
     def pid(self) -> int | None:
@@ -75,7 +75,7 @@ class Translator:
         self._thread.shutdown(wait=False)
 
     async def _run(self, job: TranslationJob, turn: "Turn", deadline: float) -> TranslationResult:
-        """Do `job`, whose turn it is. The turn ends with the work, also where nobody waits for it any more."""
+        """Do `job`, whose turn it is. The turn ends with the work, even if the caller has left."""
         loop = asyncio.get_running_loop()
         if self._idle is not None:
             self._idle.cancel()
@@ -95,7 +95,7 @@ class Translator:
             return _unavailable("The request could not be translated.")
 
     def _end_late(self) -> None:
-        """End the process: the time of the job that it does is over, whether or not somebody waits for it."""
+        """End the process: the time of its job is over, even if the caller has left."""
         if not self._late:
             log.error("a large request was not translated in time")
         self._late = True
@@ -104,7 +104,7 @@ class Translator:
 
     def _done(self, turn: "Turn", work: "asyncio.Future[TranslationResult]") -> None:
         if not work.cancelled():
-            work.exception()  # it may be that nobody waits for it
+            work.exception()  # marks it as retrieved: the caller may have left
         loop = work.get_loop()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -145,7 +145,7 @@ class Translator:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One job's turn: `begun` is done once it is this job's. It is held from `next` to `end`."""
+    """A job's turn, from `next` to `end`; `begun` is done once it is this job that may run."""
 
     organisation: str
     begun: asyncio.Future[None]
@@ -161,7 +161,7 @@ class OrganisationTurns:
         self._waiting: dict[str, deque[Turn]] = {}
 
     def next(self, organisation: str) -> Turn:
-        """Return a turn for a job of `organisation`, which begins at once if nobody has one."""
+        """Return a turn for a job of `organisation`, which begins at once if no other job has one."""
         turn = Turn(organisation, asyncio.get_running_loop().create_future())
         if self.current is None:
             self._begin(turn)

@@ -93,7 +93,7 @@ class UsageReader:
                 self._stop.wait(POLL_SECONDS)
 
     def catch_up(self, store: UsageStore) -> None:
-        """Read what is new in all files. Raises `OSError` or `StoreError`; without a ledger there is nothing to say."""
+        """Read what is new in all files. Raises `OSError` or `StoreError`, but not for a ledger that is missing."""
         now = int(self._clock())
         oldest = oldest_kept(now - DAY, self._keep_days)  # a day more, for queries that were checked before midnight
         if abs(now - self._forgot) >= DAY:
