@@ -13,6 +13,7 @@ to the key; anything else is a `ConfigError`.
 Decision: docs/decisions.md, D195.
 """
 
+import json
 from typing import TypeVar
 
 import msgspec
@@ -89,6 +90,17 @@ def _is_default(field: msgspec.structs.FieldInfo, value: Token | Organisation) -
 
 def _decode(decoder: msgspec.json.Decoder[Kind], key: str, text: str) -> Kind:
     try:
-        return decoder.decode(text)
+        value = decoder.decode(text)
+        json.loads(text, object_pairs_hook=_check_keys)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{key}: {error}") from None
+    return value
+
+
+def _check_keys(pairs: list[tuple[str, object]]) -> None:
+    """Raise `ValueError` for a key that is repeated: JSON's readers take the last, and somebody reads the first."""
+    keys: set[str] = set()
+    for name, _ in pairs:
+        if name in keys:
+            raise ValueError(f"the key `{name}` is repeated; keep one")
+        keys.add(name)

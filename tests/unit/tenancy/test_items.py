@@ -63,6 +63,8 @@ def written(more: str) -> str:
         (written('"organisations":["x","x"]'), "twice"),
         (written('"organisations":["not a name"]'), "organisations"),
         (written('"expires":"2027-01-01T00:00:00"'), "expires"),
+        (written('"scopes":["models"],"scopes":null'), "the key `scopes` is repeated"),
+        (written('"models":{"allow":[],"\\u0061llow":["*"]}'), "the key `allow` is repeated"),
     ],
 )
 def test_an_item_that_is_no_token_is_an_error_with_its_key(text: str, words: str) -> None:
@@ -71,6 +73,8 @@ def test_an_item_that_is_no_token_is_an_error_with_its_key(text: str, words: str
 
 
 def test_an_organisation_has_to_pass_the_checks_of_the_file() -> None:
+    with pytest.raises(ConfigError, match="org#acme: the key `enabled` is repeated; keep one"):
+        read_organisation("org#acme", '{"enabled":false,"enabled":true}')
     item = organisation_item("acme", Organisation(models=Models(allow=("a",) * 501)))
     with pytest.raises(ConfigError, match=r"organisations\.acme\.models\.allow: 501 patterns"):
         read_organisation(item["pk"], item["json"])
