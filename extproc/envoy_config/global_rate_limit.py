@@ -4,7 +4,7 @@ One filter asks. It stands behind ext_proc, so that it knows what a worker has t
 (`telemetry.record`), and asks before the call leaves for Bedrock, with every descriptor at once: one hit of the kind
 `requests`, and none of the kind `tokens`, to see if any are left. Another reports the call's tokens when it has ended,
 however it ends. It stands before ext_proc: what a worker serves by calls of its own (embeddings) reaches no filter
-behind, and is not asked about, but reported.
+behind, and is not asked about, but reported, with a hit of the kind `requests` as well.
 
 The invariant: what is reported is a number. A call's record has its tokens from the start, 0 for a call that Bedrock
 did not serve. Envoy drops a descriptor without a number, and one above 1,000,000,000, which no call reaches.
@@ -20,6 +20,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     GrpcService,
     GrpcServiceEnvoyGrpc,
     Http2ProtocolOptions,
+    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.ratelimit.v3 import RateLimitServiceConfig
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -35,6 +36,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ratelimit.v3 import (
     RateLimitXRateLimitHeadersRfcVersion as LimitHeaders,
 )
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.rate_limit_descriptors.expr.v3 import Descriptor
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
@@ -46,7 +48,7 @@ from extproc.envoy_config import EnvoyPlan
 from extproc.envoy_config.clusters import discovery, endpoints
 from extproc.envoy_config.messages import packed, seconds
 from extproc.net import parse_address
-from extproc.shared_names import METADATA_NAMESPACE
+from extproc.shared_names import METADATA_NAMESPACE, SIGNED
 
 ASK: Final = "oai-limit-ask"
 REPORT: Final = "oai-limit-report"
@@ -63,6 +65,13 @@ _RECORD: Final = f"metadata.filter_metadata['{METADATA_NAMESPACE}']"
 
 _TOKENS: Final = f"%CEL(int({_RECORD}.input_tokens + {_RECORD}.output_tokens))%"
 """All tokens of a call, as a whole number."""
+
+_UNASKED: Final = (
+    f"!('{SIGNED}' in {_RECORD}) && ({_RECORD}.estimated || int({_RECORD}.input_tokens) > 0)"
+    f" ? 'requests' : {_RECORD}.none"
+)
+"""The kind `requests` for what a worker has served by calls of its own: it has taken tokens, or may have, and left by
+no filter. For all others it is an error, and Envoy makes no descriptor."""
 
 
 def is_asked(plan: EnvoyPlan) -> bool:
@@ -128,9 +137,14 @@ def _questions() -> list[RateLimit]:
 
 
 def _reports() -> list[RateLimit]:
-    hits = RateLimitHitsAddend(format=_TOKENS)
+    kinds = (
+        (_kind("tokens"), RateLimitHitsAddend(format=_TOKENS)),
+        (_kind_of(_UNASKED), RateLimitHitsAddend(number=1)),
+    )
     return [
-        RateLimit(actions=[_kind("tokens"), *whose], hits_addend=hits, apply_on_stream_done=True) for whose in _whose()
+        RateLimit(actions=[kind, *whose], hits_addend=hits, apply_on_stream_done=True)
+        for whose in _whose()
+        for kind, hits in kinds
     ]
 
 
@@ -142,6 +156,13 @@ def _whose() -> list[list[RateLimitAction]]:
 
 def _kind(kind: str) -> RateLimitAction:
     return RateLimitAction(generic_key=RateLimitActionGenericKey(descriptor_key="kind", descriptor_value=kind))
+
+
+def _kind_of(expression: str) -> RateLimitAction:
+    """Return the entry of a kind that CEL has the name of; without one there is no descriptor."""
+    kind = packed(Descriptor(descriptor_key="kind", text=expression))
+    extension = TypedExtensionConfig(name="envoy.rate_limit_descriptors.expr", typed_config=kind)
+    return RateLimitAction(extension=extension)
 
 
 def _told(name: str) -> RateLimitAction:

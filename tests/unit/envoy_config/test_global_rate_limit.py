@@ -14,7 +14,7 @@ def test_a_rate_limit_service_is_asked_behind_the_worker_and_told_in_front_of_it
     for name in ("api", "bedrock"):
         assert {"oai-limit-report", "oai-limit-ask"} <= routes(rendered)[name]["typed_per_filter_config"].keys()
     report, _, ask = [each["typed_config"] for each in filters[-4:-1]]
-    assert [limit.get("apply_on_stream_done") for limit in report["rate_limits"]] == [True, True]
+    assert [limit.get("apply_on_stream_done") for limit in report["rate_limits"]] == [True] * 4
     assert [limit["hits_addend"] for limit in ask["rate_limits"]] == [{"number": 1}, {"number": 0}] * 2
     assert report["domain"] == ask["domain"] == "oai"
     assert "failure_mode_deny" not in ask
