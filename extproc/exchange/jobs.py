@@ -66,8 +66,8 @@ class SideResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    served: int = 0
-    """Where it is an error: how many other calls of the job Bedrock had served by then."""
+    begun: tuple[int, ...] = ()
+    """Where it is an error: the places of the job's calls that Bedrock has served or may have begun, and bills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class SideFailure:
     timed_out: bool
     message: str
     too_large: bool = False
-    served: int = 0
-    """How many other calls of the job Bedrock had served by then."""
+    begun: tuple[int, ...] = ()
+    """The places of the job's calls that Bedrock has served or may have begun, and bills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class SideIdle:
     """A side call to which Bedrock sent nothing for `seconds`. It is not repeated: it may have begun."""
 
     seconds: float
-    served: int = 0
-    """How many other calls of the job Bedrock had served by then."""
+    begun: tuple[int, ...] = ()
+    """The places of the job's calls that Bedrock has served or may have begun, and bills."""
 
 
 class SideResponses(tuple[SideResponse, ...]):

@@ -3,6 +3,8 @@
 Signing takes a while where there are thousands: between two batches the event loop serves others.
 
 Invariant: no batch is made once the timeout of all is over, and no response is left out.
+
+Decision: docs/decisions.md, D312.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +38,7 @@ class SideCallBatches:
         """The calls of the last batch."""
         self.responses: tuple[SideResponse, ...] = ()
         self.input_tokens = 0
-        """About how many tokens the calls have that Bedrock has served, or that are under way."""
+        """About how many tokens the calls have that Bedrock has served or may have begun, or that are under way."""
 
     @property
     def complete(self) -> bool:
@@ -64,9 +66,11 @@ class SideCallBatches:
         return Wait(SideCalls(calls, concurrency, idle_seconds, self._organisation, self._region), left)
 
     def count(self, result: SideResponses | SideResponse | SideFailure | SideIdle) -> None:
-        """Count the calls of the batch that Bedrock has served, which it bills, and none of the others."""
-        served = len(result) if isinstance(result, SideResponses) else result.served
-        self.input_tokens -= _tokens(self._made[served:])
+        """Count the calls of the batch that Bedrock has served or may have begun: it bills them, and no others."""
+        if isinstance(result, SideResponses):
+            return
+        begun = frozenset(result.begun)
+        self.input_tokens -= _tokens([call for place, call in enumerate(self._made) if place not in begun])
 
     def receive(self, result: SideResponses | SideFailure | SideIdle) -> None:
         """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""

@@ -5,16 +5,17 @@ The other kind of job, images that clients name by URL, is the `fetcher`'s, whic
 Invariant: the result of a `SideCalls` is every response in the order of the calls, each of them a 200, or else the
 first failure; it is there within the job's seconds, and then none of its calls is in flight any more. A response is
 read up to its call's `max_bytes`. Each call goes out byte for byte as it was signed: its path is never decoded and
-encoded again, and no header is added but `host` and `content-length`.
+encoded again, and no header is added but `host` and `content-length`. A failure names every call whose body has gone to
+a connection and to which no error came back: Bedrock may bill it, also where nobody reads the response.
 
-Decision: docs/decisions.md, D9.
+Decisions: docs/decisions.md, D9, D312.
 """
 
 import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -22,6 +23,7 @@ from typing import Any
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractStreamWriter
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import (
@@ -138,40 +140,34 @@ class HttpJobRunner:
                 return await self._fetcher.fetch(job, seconds)
 
     async def _calls(self, job: SideCalls, seconds: float) -> SideResult:
-        responses: dict[int, SideResponse] = {}
+        calls = [_Call(call) for call in job.calls]
         try:
             async with asyncio.timeout(seconds):
-                return await self._all(job, responses)
+                return await self._all(job, calls)
         except TimeoutError:
             message = f"Bedrock did not respond within {seconds:g} seconds"
-            return SideFailure(timed_out=True, message=message, served=len(responses))
+            return SideFailure(timed_out=True, message=message, begun=_begun(calls))
 
-    async def _all(self, job: SideCalls, responses: dict[int, SideResponse]) -> SideResult:
+    async def _all(self, job: SideCalls, calls: "Sequence[_Call]") -> SideResult:
         """Send all the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
         to = self._destinations[job.region]
-        queue = iter(enumerate(job.calls))
+        queue = iter(calls)
         failure: SideResponse | _Failure | None = None
         try:
             async with asyncio.TaskGroup() as lanes:
-                for _ in range(min(job.concurrency, len(job.calls))):
-                    lanes.create_task(self._lane(to, queue, responses, job.idle_seconds))
+                for _ in range(min(job.concurrency, len(calls))):
+                    lanes.create_task(self._lane(to, queue, job.idle_seconds))
         except* _FailedError as group:
             failure = _first(group)
         if failure is not None:
-            return replace(failure, served=len(responses))
-        return SideResponses(responses[index] for index in range(len(job.calls)))
+            return replace(failure, begun=_begun(calls))
+        return SideResponses([call.response for call in calls if call.response is not None])
 
-    async def _lane(
-        self,
-        to: _Destination,
-        queue: Iterator[tuple[int, SideCall]],
-        responses: dict[int, SideResponse],
-        idle_seconds: float,
-    ) -> None:
-        for index, call in queue:
-            responses[index] = await self._one(to, call, idle_seconds)
+    async def _lane(self, to: _Destination, queue: "Iterator[_Call]", idle_seconds: float) -> None:
+        for call in queue:
+            call.response = await self._one(to, call, idle_seconds)
 
-    async def _one(self, to: _Destination, call: SideCall, idle_seconds: float) -> SideResponse:
+    async def _one(self, to: _Destination, call: "_Call", idle_seconds: float) -> SideResponse:
         """Return the call's response if it is a 200, after further tries if need be; else raises `_FailedError`."""
         for attempt in range(1, TRIES + 1):
             outcome = await self._try(to, call, idle_seconds)
@@ -184,19 +180,22 @@ class HttpJobRunner:
             await asyncio.sleep(self._backoff(attempt))
         raise _FailedError(outcome)
 
-    async def _try(self, to: _Destination, call: SideCall, idle_seconds: float) -> "SideResponse | _Failure":
+    async def _try(self, to: _Destination, call: "_Call", idle_seconds: float) -> "SideResponse | _Failure":
         assert self._session is not None
-        target = to.endpoint
+        target, sent = to.endpoint, call.sent
         host = f"[{target.host}]" if ":" in target.host else target.host
-        url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
-        headers = [*call.headers, ("host", target.authority)]
+        url = yarl.URL(f"{target.scheme}://{host}:{target.port}{sent.path}", encoded=True)
+        headers = [*sent.headers, ("host", target.authority)]
         options = _connecting(to.proxy, idle_seconds)
         try:
             async with (
                 self._slots.slot(),
-                self._session.post(url, data=call.body, headers=headers, allow_redirects=False, **options) as response,
+                self._session.post(
+                    url, data=_Body(call), headers=headers, allow_redirects=False, **options
+                ) as response,
             ):
-                body = await _read(response, call.max_bytes)
+                call.begun = response.status == 200
+                body = await _read(response, sent.max_bytes)
         except aiohttp.SocketTimeoutError:
             return SideIdle(idle_seconds)
         except OverheadError as error:
@@ -207,6 +206,36 @@ class HttpJobRunner:
                 log.warning("the proxy %s gave no connection to Bedrock: %s", to.proxy, error)
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideResponse(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+class _Call:
+    """A call of a job, and what has become of it."""
+
+    __slots__ = ("begun", "response", "sent")
+
+    def __init__(self, sent: SideCall) -> None:
+        self.sent = sent
+        self.begun = False
+        """Whether Bedrock may have begun, and bills it: its body has gone out, and no error has come back."""
+        self.response: SideResponse | None = None
+
+
+class _Body(aiohttp.BytesPayload):
+    """The body of a call, which notes when it goes to a connection."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__(call.sent.body)
+        self._call = call
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write it all, with the headers before it; nothing goes to a connection that is closed."""
+        self._call.begun = writer.transport is not None and not writer.transport.is_closing()
+        await super().write_with_length(writer, content_length)
+
+
+def _begun(calls: Sequence[_Call]) -> tuple[int, ...]:
+    """Return the places of the calls that Bedrock may bill."""
+    return tuple([place for place, call in enumerate(calls) if call.begun])
 
 
 def _connecting(proxy: Proxy | None, idle_seconds: float) -> dict[str, Any]:

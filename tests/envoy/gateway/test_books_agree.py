@@ -214,6 +214,8 @@ def store(request: Any, start_shared: Any, tmp_path_factory: pytest.TempPathFact
         "usage": {"ledger": "usage.jsonl"},
         "endpoints": {"responses": True},
     }
+    if request.param.endswith(" hurried"):
+        settings["embeddings"] = {"seconds": 2}
     yield start_shared(settings, args=["--health", "127.0.0.1:0"]), store
     if isinstance(store, InRedis):
         store.server.kill()
@@ -316,12 +318,49 @@ def test_a_response_that_cannot_be_read_is_an_estimate(books: Books, client: Cli
     assert (estimates, took.output_tokens) == (1, 300)
 
 
-def test_embeddings_of_which_one_fails_are_an_estimate(books: Books, client: Client) -> None:
-    texts = ["word " * 400] * 20
-    assert client.embed([*texts, "[[local: status=400]] x"], model=TITAN).status == 400
+FAILS = {"rejected": ("status=400", 400), "throttled": ("status=429", 429), "cut": ("cut", 503)}
+
+
+@pytest.mark.parametrize("failure", FAILS)
+def test_embeddings_of_which_one_fails_are_an_estimate(books: Books, client: Client, failure: str) -> None:
+    """Bedrock bills those in flight, too: it goes on with a call whose client leaves."""
+    order, status = FAILS[failure]
+    served, held = ["word " * 400] * 20, ["word " * 400 + "[[local: hold]]"] * 7
+    last = ["word " * 400 + "[[local: pause=0.5]]", f"[[local: {order}]] x"]
+    assert client.embed([*served, *held, *last], model=TITAN).status == status
+    took, estimates = books.agreed(1)
+    billed = books.billed()
+    assert estimates == 1
+    assert billed.input_tokens > 27 * 400
+    assert billed.input_tokens <= took.input_tokens < 29 * 600
+
+
+@pytest.mark.parametrize("store", [f"{name} hurried" for name in STORES], indirect=True)
+def test_embeddings_that_take_too_long_are_an_estimate(books: Books, client: Client) -> None:
+    texts = ["word " * 400, *["word " * 400 + "[[local: hold]]"] * 9, "never sent " * 4000]
+    assert client.embed(texts, model=TITAN).status == 504
+    took, estimates = books.agreed(1)
+    billed = books.billed()
+    assert estimates == 1
+    assert billed.input_tokens > 8 * 400
+    assert billed.input_tokens <= took.input_tokens < 10 * 600
+
+
+def test_embeddings_of_which_none_is_served_are_billed_nothing(books: Books, client: Client) -> None:
+    assert client.embed(["[[local: status=400]] x"] * 2, model=TITAN).status == 400
+    took, _ = books.agreed(1)
+    assert books.billed() == Sums()
+    assert took.input_tokens < 20  # of the other, where the first error arrived before its own
+
+
+@pytest.mark.parametrize("order", ["cut", "cut after=100", "corrupt after=9"])
+def test_embeddings_whose_responses_break_off_are_called_once(books: Books, client: Client, order: str) -> None:
+    texts = ["word " * 400, "word " * 400 + f"[[local: {order}]]"]
+    assert client.embed(texts, model=TITAN).status in (502, 503)
     took, estimates = books.agreed(1)
     assert estimates == 1
-    assert 0 < took.input_tokens < 22 * 600
+    assert len(books.local.calls()) == 2
+    assert books.billed().input_tokens <= took.input_tokens < 2 * 600
 
 
 def is_near(took: Sums, billed: Sums) -> None:
@@ -445,7 +484,7 @@ def test_embeddings_of_several_inputs_that_are_killed_count_in_budgets_alone(
         held(books)
         kill(books, process)
     spent = books.spent()
-    assert 400 < spent["tokens"] < 800
+    assert 400 < books.billed().input_tokens <= spent["tokens"] < 800
     assert spent["usd"] == PRICES["input"] * spent["tokens"]
 
 

@@ -71,21 +71,21 @@ def test_side_calls_that_fail_are_errors(exchange: Exchange, result: SideResult,
 
 
 @pytest.mark.parametrize(
-    ("result", "served"),
+    ("result", "begun"),
     [
-        (SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b"{}", served=1), 1),
-        (SideFailure(timed_out=True, message="120 s", served=1), 1),
-        (SideFailure(timed_out=False, message="connection refused"), 0),
-        (SideIdle(300.0, served=1), 1),
-        (SideResponses((SideResponse(200, {}, b"[]"), SideResponse(200, {}, b"{}"))), 2),
+        (SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b"{}", begun=(1,)), [1]),
+        (SideFailure(timed_out=True, message="120 s", begun=(0, 2)), [0, 2]),
+        (SideFailure(timed_out=False, message="connection refused"), []),
+        (SideIdle(300.0, begun=(2,)), [2]),
+        (SideResponses((SideResponse(200, {}, b"[]"),) * 3), [0, 1, 2]),
     ],
 )
-def test_side_calls_that_bedrock_has_served_are_counted_where_others_fail(
-    exchange: Exchange, result: SideResult, served: int
+def test_side_calls_that_bedrock_has_begun_are_counted_where_others_fail(
+    exchange: Exchange, result: SideResult, begun: list[int]
 ) -> None:
-    wait = embeddings(exchange, input=["a" * 400, "b" * 400])
+    wait = embeddings(exchange, input=["a" * 400, "b" * 800, "c" * 1600])
     reply = only(exchange.receive(Resumed(result), NOW))
-    assert reply.metadata["input_tokens"] == served * (len(wait.job.calls[0].body) // 4)
+    assert reply.metadata["input_tokens"] == sum(len(wait.job.calls[place].body) // 4 for place in begun)
     assert reply.metadata["estimated"] is True
 
 

@@ -36,6 +36,7 @@ class Bedrock:
         self.most_in_flight = 0
         self.gone = asyncio.Event()
         self.first_request = asyncio.Event()
+        self.two_hang = asyncio.Barrier(3)
 
     async def handle(self, request):
         self.paths.append(request.path)
@@ -45,6 +46,12 @@ class Bedrock:
         try:
             steps = self.script.get(request.path, [200])
             step = steps.pop(0) if len(steps) > 1 else steps[0]
+            if step == "when two hang":
+                await self.two_hang.wait()
+                step = steps[0]
+            if step == "hang beside another":
+                await self.two_hang.wait()
+                step = "hang"
             if step == "hang":
                 await asyncio.Event().wait()
             if step == "cut":
@@ -150,31 +157,48 @@ async def test_a_server_that_is_not_there_is_a_failure(bedrock):
         result = await run_job(calls("/a"), SECONDS)
     assert isinstance(result, SideFailure)
     assert not result.timed_out
+    assert result.begun == ()
     assert "could not be reached" in result.message
 
 
 async def test_a_job_has_so_many_seconds(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await run_job(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not respond within 0.05 seconds")
+    failure = SideFailure(True, "Bedrock did not respond within 0.5 seconds", begun=(0,))
+    assert await run_job(calls("/a"), 0.5) == failure
     await bedrock.gone.wait()
 
 
-async def test_a_failure_tells_how_many_calls_were_served(bedrock, run_job):
+async def test_a_failure_names_the_calls_that_were_served(bedrock, run_job):
     bedrock.script["/c"] = [400]
     result = await run_job(calls("/a", "/b", "/c", concurrency=1), SECONDS)
-    assert (result.status, result.served) == (400, 2)
+    assert (result.status, result.begun) == (400, (0, 1))
 
 
-async def test_a_timeout_tells_how_many_calls_were_served(bedrock, run_job):
+async def test_a_failure_names_the_calls_that_were_sent_and_have_no_response(bedrock, run_job):
+    bedrock.script |= {"/bad": ["when two hang", 400], "/slow": ["hang beside another"]}
+    result = await run_job(calls("/bad", "/slow", "/slow", "/never", concurrency=3), SECONDS)
+    assert (result.status, result.begun) == (400, (1, 2))
+    assert bedrock.paths.count("/slow") == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_call_that_waits_for_another_try_is_none_that_was_sent(status, bedrock):
+    bedrock.script |= {"/again": [status], "/slow": ["hang"]}
+    async with HttpJobRunner(bedrock.endpoint, backoff=lambda attempt: 3600) as run_job:
+        result = await run_job(calls("/again", "/slow", "/a", concurrency=3), 0.5)
+    assert (result.timed_out, result.begun) == (True, (1, 2))
+
+
+async def test_a_timeout_names_the_calls_that_were_sent(bedrock, run_job):
     bedrock.script["/b"] = ["hang"]
-    result = await run_job(calls("/a", "/b", concurrency=1), 0.5)
-    assert (result.timed_out, result.served) == (True, 1)
+    result = await run_job(calls("/a", "/b", "/never", concurrency=1), 0.5)
+    assert (result.timed_out, result.begun) == (True, (0, 1))
     await bedrock.gone.wait()
 
 
 async def test_a_server_that_hangs_ends_the_job_without_a_retry(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await run_job(calls("/a", "/b", idle_seconds=0.05), SECONDS) == SideIdle(0.05, served=1)
+    assert await run_job(calls("/a", "/b", idle_seconds=0.05), SECONDS) == SideIdle(0.05, begun=(0, 1))
     assert bedrock.paths.count("/a") == 1
     await bedrock.gone.wait()
 
@@ -216,21 +240,21 @@ class Endless:
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "begun"),
     [
-        b"HTTP/1.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n",
-        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+        (b"HTTP/1.1 200 OK\r\n\r\n", (0,)),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n", (0,)),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", ()),
     ],
 )
-async def test_a_response_is_read_no_further_than_it_may_be_long(head):
+async def test_a_response_is_read_no_further_than_it_may_be_long(head, begun):
     endless = Endless(head)
     server = await asyncio.start_server(endless.handle, "127.0.0.1", 0)
     endpoint = Endpoint("http", "127.0.0.1", server.sockets[0].getsockname()[1])
     async with server, HttpJobRunner(endpoint, backoff=lambda attempt: 0) as run_job:
         result = await run_job(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1, SECONDS), SECONDS)
         await endless.closed.wait()
-    assert result == SideFailure(False, "Bedrock sent more than 100000 bytes", too_large=True)
+    assert result == SideFailure(False, "Bedrock sent more than 100000 bytes", too_large=True, begun=begun)
     assert endless.calls == 1
 
 
