@@ -40,6 +40,7 @@ from tests.chaos.upstream import (
     whole_stream,
 )
 
+CLUSTERS = ("processor", "bedrock")
 PHASES = ("headers", "body", "waiting", "streaming", "ending")
 DEADLINE = 60.0
 
@@ -120,7 +121,7 @@ class Scene:
             until(lambda: self.stat("http.oai.ext_proc.streams_started") > before, "no worker hears of the call")
             return Call(caller, script)
         caller.send()
-        assert script.arrived.wait(DEADLINE), ("the call does not reach Bedrock", caller.finish())
+        assert script.arrived.wait(DEADLINE), ("the call does not reach Bedrock", caller.finish(), self.condition())
         if steps is None:
             assert script.reached.wait(DEADLINE)
             if phase != "waiting" and stream:
@@ -215,6 +216,19 @@ class Scene:
             connection.request("GET", f"/stats?filter=^{name}$")
             text = connection.getresponse().read().decode()
         return int(text.rpartition(": ")[2] or 0)
+
+    def condition(self) -> str:
+        """Return how the programs are, for the message of a failure."""
+        names = (
+            "membership_healthy",
+            "upstream_cx_connect_fail",
+            "upstream_rq_pending_failure_eject",
+            "upstream_rq_5xx",
+        )
+        counted = {
+            f"{cluster}.{name}": self.stat(f"cluster.{cluster}.{name}") for cluster in CLUSTERS for name in names
+        }
+        return f"{counted}, {self.upstream.troubles[-3:]}, {self.gateway.log()[-3000:]}"
 
     def close(self) -> None:
         """End what is still open."""

@@ -80,6 +80,8 @@ class Upstream:
         self._numbers = count(1)
         self.untranslated: list[str] = []
         """Requests that no worker wrote."""
+        self.troubles: list[str] = []
+        """Connections that could not be served, and why."""
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -102,10 +104,14 @@ class Upstream:
         return script
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
+        """Take connections until the listener is closed; one that cannot be served does not end that."""
+        while self._listener.fileno() >= 0:
+            try:
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except (OSError, RuntimeError) as error:  # no more descriptors, or threads
+                self.troubles.append(repr(error))
+                time.sleep(0.01)
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(LONGEST)
