@@ -95,7 +95,8 @@ async def converse_stream(local: Local, incoming: Incoming) -> web.StreamRespons
         await local.holds.wait(turn.controls.pause)
     with local.holds.point(turn.controls.hold not in (None, "answer"), turn.controls.pause) as hold:
         await response.prepare(incoming.http)
-        await player.play(disturbed(events, turn.controls), encoder, Pause(turn.controls.hold, hold))
+        pause = Pause(turn.controls.hold, hold, turn.controls.after)
+        await player.play(disturbed(events, turn.controls), encoder, pause)
     incoming.call.end(FINISHED)
     return response
 

@@ -43,6 +43,7 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     hold=headers                             everything after the response's headers waits for it
     hold=start                               everything after messageStart waits for it; not streamed, everything after
                                              the first byte of the body
+    hold=after after=9                       everything after N frames waits for it
     hold=end                                 the end of the body waits for it: all frames are out, or all bytes but one
     pause=55                                 a hold ends by itself after so many seconds; without `hold`, hold=1
 """
@@ -59,7 +60,7 @@ from botocore.model import NoShapeFoundError
 from bedrock_local.errors import NAME_OF_STATUS, AwsError, invalid
 from bedrock_local.shapes import service
 
-Hold = Literal["here", "answer", "headers", "start", "end"]
+Hold = Literal["here", "answer", "headers", "start", "after", "end"]
 
 HOLDS: frozenset[str] = frozenset(get_args(Hold))
 """The places at which a response can wait; `here` is written as `hold=1`."""

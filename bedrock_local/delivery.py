@@ -23,7 +23,7 @@ async def deliver(
 ) -> web.StreamResponse:
     """Send a 200 with a JSON body, held or damaged as the directives order."""
     response = reply(incoming.call.id, body, headers)
-    if controls.hold in ("here", "answer"):
+    if controls.hold in ("here", "after", "answer"):
         await local.holds.wait(controls.pause)
     elif controls.hold is not None:
         return await _held(local, incoming, response, controls)

@@ -54,15 +54,18 @@ class Pause:
 
     place: Hold | None
     point: asyncio.Event | None
+    frames: int = 0
+    """Frames before the place `after`."""
 
     async def after_headers(self) -> None:
         """Wait if the place is before the first frame."""
         await self._wait(self.place == "headers")
 
-    async def after(self, frame: Frame) -> None:
-        """Wait if the place is after this frame."""
+    async def after(self, frame: Frame, number: int) -> None:
+        """Wait if the place is after this frame, the first of which has the number 1."""
         opened = self.place == "start" and frame.name == "messageStart"
-        await self._wait(opened or (self.place == "here" and frame.name == "contentBlockDelta"))
+        counted = self.place == "after" and number >= self.frames
+        await self._wait(opened or counted or (self.place == "here" and frame.name == "contentBlockDelta"))
 
     async def after_all(self) -> None:
         """Wait if the place is after the last frame."""
@@ -104,7 +107,7 @@ class Player:
                 self._transport.close()
                 return
             await self._send(frame, encoder)
-            await pause.after(frame)
+            await pause.after(frame, number + 1)
         await pause.after_all()
 
     async def _send(self, frame: Frame, encoder: Encoder) -> None:

@@ -113,7 +113,10 @@ def test_a_call_is_billed_although_its_caller_leaves(start, path, body):
     assert call["billed"]["inputTokens"] > 0
 
 
-@pytest.mark.parametrize(("order", "written"), [("hold", 1), ("hold=end", 5), ("hold=start", 0), ("nometadata", 5)])
+@pytest.mark.parametrize(
+    ("order", "written"),
+    [("hold", 1), ("hold=after after=4", 3), ("hold=end", 5), ("hold=start", 0), ("nometadata", 5)],
+)
 def test_a_stream_is_billed_as_far_as_it_was_written(start, wire, order, written):
     with start() as other:
         text = f"Count to 5. [[local: {order}]]"

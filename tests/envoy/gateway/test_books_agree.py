@@ -141,9 +141,10 @@ class Books:
         self.gateway, self.store, self.local = gateway, store, local
         self._eventually = eventually
         self._before = self._ledger(), self._metrics(), store.spent()
-        self._lines = self._written()
+        self._lines = self.written()
 
-    def _written(self) -> int:
+    def written(self) -> int:
+        """Return the number of lines in the ledger."""
         path = self.gateway.folder / "usage.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
@@ -171,7 +172,7 @@ class Books:
 
         A call is over for the budgets when it holds nothing, and for the ledger when it has its line.
         """
-        self._eventually(lambda: self.store.held() == 0 and self._written() - self._lines >= calls)
+        self._eventually(lambda: self.store.held() == 0 and self.written() - self._lines >= calls)
         ledger, metrics, _ = self._before
         after = self._ledger()
         took = _sums(after) - _sums(ledger)
@@ -435,15 +436,26 @@ STREAMS = {
 }
 
 
+SENT = " ".join(map(str, range(1, 60)))
+"""The text of 59 deltas of a model that counts."""
+
+
 @KILLS
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_that_is_killed_is_an_estimate(books: Books, kill: Callable[..., None], kind: str) -> None:
-    path, body, begun, _ = STREAMS[kind]
-    with caller(books.gateway, path, body("Count to 500. [[local: hold]]")) as process:
-        read_until(process, begun)
+    """All three books have the same, to 32 bytes of what was sent."""
+    path, body, _, _ = STREAMS[kind]
+    with caller(books.gateway, path, body("Count to 500. [[local: hold=after after=60]]")) as process:
+        read_until(process, '" 59"')
         kill(books, process)
+    is_estimate_of_what_was_sent(books)
+
+
+def is_estimate_of_what_was_sent(books: Books) -> None:
+    """Assert that all books have the same of one call, which is an estimate of `SENT` or of a little less."""
     took, estimates = books.agreed(1)
     assert estimates == 1
+    assert len(SENT) - 32 <= 4 * took.output_tokens < len(SENT) + 4
     is_near(took, books.billed())
 
 
@@ -501,6 +513,19 @@ def test_a_stream_during_which_the_store_is_killed_is_exact(books: Books, kind: 
         process.wait(60)
     books.store.server.start()
     assert books.agreed(1) == (books.billed(), 0)
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_a_client_that_is_killed_while_the_store_is_away_is_counted_later(books: Books, eventually: Eventually) -> None:
+    assert isinstance(books.store, InRedis)
+    lines = books.written()
+    with caller(books.gateway, CHAT, chat("Count to 500. [[local: hold=after after=60]]", stream=True)) as process:
+        read_until(process, '" 59"')
+        books.store.server.kill()
+        kill_client(books, process)
+        eventually(lambda: books.written() > lines)
+    books.store.server.start()
+    is_estimate_of_what_was_sent(books)
 
 
 def held(books: Books) -> None:
