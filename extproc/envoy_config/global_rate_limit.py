@@ -12,8 +12,10 @@ did not serve. Envoy drops a descriptor without a number, and one above 1,000,00
 Decision: docs/decisions.md, D262.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDnsLookupFamily
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
@@ -57,6 +59,9 @@ REPORT: Final = "oai-limit-report"
 _DOMAIN: Final = "oai"
 
 _CLUSTER: Final = "rate_limit"
+
+_EXPRESSION: Final = cast("Callable[..., Message]", Descriptor)
+"""The message. Before its module defines it, it imports another class of that name, which type checkers take."""
 
 _SECONDS: Final = 0.2
 """Timeout of a question, in seconds."""
@@ -160,7 +165,7 @@ def _kind(kind: str) -> RateLimitAction:
 
 def _kind_of(expression: str) -> RateLimitAction:
     """Return the entry of a kind that CEL has the name of; without one there is no descriptor."""
-    kind = packed(Descriptor(descriptor_key="kind", text=expression))
+    kind = packed(_EXPRESSION(descriptor_key="kind", text=expression))
     extension = TypedExtensionConfig(name="envoy.rate_limit_descriptors.expr", typed_config=kind)
     return RateLimitAction(extension=extension)
 
