@@ -11,7 +11,7 @@
 | `image_fetch`, `outgoing`, `side_calls`          | likewise                                                        |
 | `counting`, `rate_limits`, `spending`            | when and what a call counts in limits and budgets               |
 | `responses`, `local_replies`                     | the ways to respond; errors that are not Bedrock's              |
-| `meter`, `budget`                                | tokens and cost; bytes in flight                                |
+| `meter`, `budget`, `loop_time`                   | tokens and cost; bytes in flight; the event loop's time         |
 | `endpoint`, and the modules `…_endpoint`         | what differs from one endpoint to another                       |
 | `gateway`                                        | what all exchanges of a worker share                            |
 """

@@ -63,6 +63,10 @@ class MemoryBudget:
         else:
             del self._by_organisation[organisation]
 
+    def serves_others(self, organisation: str) -> bool:
+        """Return whether other organisations hold anything."""
+        return self.taken > self._by_organisation.get(organisation, 0)
+
     def expect(self, organisation: str) -> None:
         """Count a request whose body is to come."""
         self._awaited[organisation] = self._awaited.get(organisation, 0) + 1
@@ -98,6 +102,11 @@ class Reservation:
     def most(self) -> int:
         """Bytes that one request can ever hold beside those of its stream."""
         return self._budget.largest - self._budget.stream_bytes
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other organisations have requests in flight."""
+        return self._budget.serves_others(self._organisation)
 
     @property
     def room(self) -> int:

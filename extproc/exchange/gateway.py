@@ -22,6 +22,7 @@ from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import Admit, Assume
 from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
+from extproc.exchange.loop_time import LoopTime
 from extproc.exchange.spending import Accounts
 from extproc.limits.counters import Counters, Decision, Scope
 from extproc.openai.embeddings import Detokeniser
@@ -81,6 +82,8 @@ class Gateway:
     """The accounts of callers with budgets; likewise. Without it, they get a 503."""
     remote: RemoteStore | None = None
     """Where both are in a store that takes a round trip."""
+    loop_time: LoopTime = field(default_factory=LoopTime)
+    """What the bodies of organisations have taken of the event loop's time. It stays the same object, too."""
     prices: PriceList = LIST_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
@@ -127,6 +130,7 @@ class Gateway:
             counters=self.counters,
             accounts=self.accounts,
             remote=self.remote,
+            loop_time=self.loop_time,
             prices=self.prices,
             mark_by_header=self.mark_by_header,
             region=region,

@@ -26,7 +26,7 @@ from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import Admitted, Counting, Fetching, Planning, Reading, Sent, SideCalling, Step
-from extproc.exchange.translation import decoded, is_large, release
+from extproc.exchange.translation import SMALL_BODY, decoded, is_large, release
 from extproc.openai.errors import ApiError
 from extproc.translate.response_limits import longest_text
 
@@ -40,12 +40,27 @@ def body_arrived(call: ClientCall, admitted: Admitted, event: RequestBody) -> St
         raise too_large(settings.limits.request_bytes)
     admitted.reservation.hold(body=len(body))
     passed_over, usual, caller = settings.compat.ignore_fields, default_model(admitted), admitted.caller
-    if is_large(body, admitted.reservation.arrived()):
+    if is_large(body, admitted.reservation.arrived()) or _is_one_too_many(call, admitted, body):
         job = Read(body, admitted.endpoint, caller.organisation, passed_over, usual, caller.denied)
         return Reading(admitted), Wait(job, TRANSLATION_SECONDS)
-    step = read(call, admitted, decoded(body, admitted.endpoint, passed_over, usual, caller.denied))
+    if len(body) < SMALL_BODY:
+        step = read(call, admitted, decoded(body, admitted.endpoint, passed_over, usual, caller.denied))
+    else:
+        loop_time = call.gateway.loop_time
+        started = loop_time.clock()
+        try:
+            step = read(call, admitted, decoded(body, admitted.endpoint, passed_over, usual, caller.denied))
+        finally:
+            loop_time.add(caller.organisation, started)
     release(body)
     return step
+
+
+def _is_one_too_many(call: ClientCall, admitted: Admitted, body: bytes | bytearray) -> bool:
+    """Return whether others are waiting, and the organisation's bodies have taken the event loop's time of late."""
+    if len(body) < SMALL_BODY or not admitted.reservation.is_shared:
+        return False
+    return call.gateway.loop_time.is_used_up(admitted.caller.organisation)
 
 
 def read(call: ClientCall, admitted: Admitted, request: DecodedRequest | HeldRequest) -> Step:
