@@ -18,7 +18,6 @@ Decision: docs/decisions.md, D294.
 
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
 from typing import Final
@@ -136,7 +135,12 @@ def _message(data: bytes, start: int, end: int, length: int) -> Message:
     if crc32(payload, crc32(head)) != _u32(data, end - _CRC):
         raise EventStreamError("the checksum of a message does not match")
     block = head[_PRELUDE:]
-    return Message(_known_headers(block) if length <= _CACHED_HEADERS else _headers(block), payload)
+    headers = _known.get(block)
+    if headers is None:
+        headers = _headers(block)
+        if len(_known) < _KNOWN_BLOCKS and length <= _CACHED_HEADERS:
+            _known[block] = headers
+    return Message(headers, payload)
 
 
 def _headers(block: bytes) -> Mapping[str, HeaderValue]:
@@ -155,7 +159,10 @@ def _headers(block: bytes) -> Mapping[str, HeaderValue]:
     return MappingProxyType(headers)
 
 
-_known_headers = lru_cache(maxsize=256)(_headers)
+_KNOWN_BLOCKS: Final = 256
+_known: Final[dict[bytes, Mapping[str, HeaderValue]]] = {}
+"""Blocks of headers that have come before. `lru_cache` costs five times as much; types of events are few, and where
+others fill this, blocks are decoded each time."""
 
 
 def _value(block: bytes, at: int) -> tuple[HeaderValue, int]:

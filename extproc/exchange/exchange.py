@@ -49,7 +49,7 @@ from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.exchange import entry, outcome, sending
 from extproc.exchange.call import ClientCall
 from extproc.exchange.counting import settle
-from extproc.exchange.directives import Abort, Continue, Directive, is_last
+from extproc.exchange.directives import Abort, Body, Continue, Directive, Reply
 from extproc.exchange.endpoint import TranslatedRequest
 from extproc.exchange.events import (
     Event,
@@ -148,7 +148,7 @@ class Exchange:
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
         """Return what to do about `event`; `now` is in unix seconds."""
-        if isinstance(self._state, Done):
+        if type(self._state) is Done:
             return ()
         call = self._call
         call.now = now
@@ -165,7 +165,7 @@ class Exchange:
                 raise
             directives = [call.error(too_deep())]
         for directive in directives:
-            if is_last(directive):
+            if _is_last(directive):
                 self._finish()
         return directives
 
@@ -224,11 +224,12 @@ class Exchange:
         """Go on with a response that is arriving."""
         if not isinstance(event, ResponseBody):
             return relay.idle(event.seconds) if isinstance(event, Idle) else relay.end()
-        directives = relay.body(event.data) if event.data else []
+        data = event.data
+        directives = relay.body(data) if data else []
         call = self._call
         if call.hold is not None and not call.record.estimated:
             call.hold.settle()  # before anybody is told: a worker that is killed now has counted as Envoy has
-        if event.end_of_stream and not any(is_last(directive) for directive in directives):
+        if event.end_of_stream and not any(_is_last(directive) for directive in directives):
             directives = [*directives, *relay.end()]
         return directives
 
@@ -236,3 +237,11 @@ class Exchange:
         """End the exchange, and free its state, such as a request, before Envoy closes the stream."""
         self._state = Done()
         settle(self._call)
+
+
+def _is_last(directive: Directive) -> bool:
+    """Return whether nothing follows it."""
+    if type(directive) is Body:  # nearly all of them
+        return directive.end_of_stream
+    kind = type(directive)  # by identity: `isinstance` with a union costs four times as much, three times a call
+    return kind is Reply or kind is Abort

@@ -108,7 +108,7 @@ class ChatSse:
             except ApiError as error:
                 bedrock_error = str(event.error) if isinstance(event, StreamException) else ""
                 raise StreamError(error, b"".join(written), bedrock_error) from error
-        return b"".join(written)
+        return written[0] if len(written) == 1 else b"".join(written)
 
 
 def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Completed:

@@ -115,6 +115,8 @@ class ChatStream:
         self.text_bytes = 0
         """Characters that the model has written so far: text, reasoning and input of tools."""
         self._shape = shape
+        self._answer_tool, self._inline_tag = shape.answer_tool, shape.inline_reasoning
+        """The members of the shape that each delta needs."""
         self._truncation = truncation
         self._itemised = itemised
         self._role_is_due = True
@@ -190,11 +192,12 @@ class ChatStream:
     def _delta(self, event: ContentBlockDeltaEvent) -> list[Chunk]:
         block, delta = event.content_block_index, event.delta
         self._kept.block(block)
-        if delta.text is not None:
-            self.text_bytes += utf8_length(delta.text)
-            if self._shape.inline_reasoning is None:
-                return self._text(block, delta.text)
-            return self._divided(block, self._inline_of(block).feed(delta.text))
+        text = delta.text
+        if text is not None:
+            self.text_bytes += utf8_length(text)
+            if self._inline_tag is None:
+                return self._text(block, text)
+            return self._divided(block, self._inline_of(block, self._inline_tag).feed(text))
         if delta.tool_use is not None:
             self.text_bytes += utf8_length(delta.tool_use.input)
             return self._input(block, delta.tool_use.input)
@@ -220,7 +223,7 @@ class ChatStream:
             span = self._spans[block] = [self._length, 0]
         span[1] = self._length = self._length + len(text)
         self._last_span = span
-        if self._shape.answer_tool is None:
+        if self._answer_tool is None:
             if self._fence is not None:
                 text = self._fence.feed(text)
             return [ContentChunk(text)] if text else []
@@ -228,10 +231,10 @@ class ChatStream:
         self._withheld.write(text)
         return []
 
-    def _inline_of(self, block: int) -> InlineReasoning:
+    def _inline_of(self, block: int, tag: str) -> InlineReasoning:
         inline = self._inline_readers.get(block)
         if inline is None:
-            inline = self._inline_readers[block] = InlineReasoning(self._shape.inline_reasoning or "")
+            inline = self._inline_readers[block] = InlineReasoning(tag)
         return inline
 
     def _divided(self, block: int, parts: tuple[str, str]) -> list[Chunk]:

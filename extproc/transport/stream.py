@@ -161,7 +161,7 @@ class ExtProcStream:
     def _handle(self, event: Event | None) -> None:
         if event is not None:
             self._give_up_at = None
-            if isinstance(event, RequestHeaders):
+            if type(event) is RequestHeaders:
                 self.request_id = event.headers.get("x-request-id", self.request_id)
             self._dispatch(event)
 
@@ -172,9 +172,10 @@ class ExtProcStream:
         directives = self._exchange.receive(event, clock.wall())
         if self._exchange.progressed:
             self._last_progress = now
-        if directives or not (self._responding and isinstance(event, ResponseBody)):
+        piece = type(event) is ResponseBody
+        if directives or not (self._responding and piece):
             self._last_written = now  # a response's first bytes count too: an exception may still follow them
-        self._responding = isinstance(event, ResponseBody)
+        self._responding = piece
         self.pending_job = self._apply(directives)
         if self.pending_job is None and self._session.stuck:
             raise RuntimeError(f"the exchange left Envoy waiting after {type(event).__name__}")
@@ -182,13 +183,13 @@ class ExtProcStream:
     def _apply(self, directives: Sequence[Directive]) -> TimedJob | None:
         """Apply the directives; return the job that one of them waits for."""
         pending_job: TimedJob | None = None
-        for directive in directives:
-            if isinstance(directive, Abort):
+        for directive in directives:  # their types by identity: `isinstance` costs 600 instructions where it is false
+            if type(directive) is Abort:
                 raise AbandonedError(directive.reason)
-            if isinstance(directive, Wait):
+            if type(directive) is Wait:
                 pending_job = self._timed_job(directive)
             else:
-                self._session.apply((directive,))
+                self._session.apply(directive)
         return pending_job
 
     def _timed_job(self, wait: Wait) -> TimedJob:

@@ -39,7 +39,6 @@ FULL_DUPLEX_STREAMED: headers may be withheld for any time and no timeout of Env
 has received the end and returns nothing would hang; `stuck` is then true.
 """
 
-from collections.abc import Iterable
 from enum import Enum, auto
 
 from google.protobuf.message import DecodeError
@@ -169,25 +168,24 @@ class ExtProcSession:
                 return self._request_body(b"", end_of_stream=False)
         return None
 
-    def apply(self, directives: Iterable[Directive]) -> None:
-        """Queue the messages that these directives make. Raises `WireError` on one that is not due in this state.
+    def apply(self, directive: Directive) -> None:
+        """Queue the message that this directive makes. Raises `WireError` on one that is not due in this state.
 
         `Wait` and `Abort` are not for Envoy: the caller keeps them.
         """
-        for directive in directives:
-            match directive:
-                case Body():
-                    self._body(directive)
-                case Continue():
-                    self._continue(directive)
-                case Forward():
-                    self._forward(directive)
-                case Head():
-                    self._head(directive)
-                case Reply():
-                    self._reply(directive)
-                case _:
-                    raise self._misplaced(directive)
+        match directive:
+            case Body():
+                self._body(directive)
+            case Continue():
+                self._continue(directive)
+            case Forward():
+                self._forward(directive)
+            case Head():
+                self._head(directive)
+            case Reply():
+                self._reply(directive)
+            case _:
+                raise self._misplaced(directive)
 
     def extend_timeout(self, seconds: float) -> None:
         """Allow the response that is due `seconds` from now (`override_message_timeout`).

@@ -61,7 +61,6 @@ CACHES: dict[str, int | str] = {
     "translate.names._rule": "patterns of the table of capabilities",
     "tenancy.policy._compiled": "patterns of gateway.yaml",
     "bedrock.sigv4._timestamp": "a number, four entries",
-    "bedrock.eventstream._known_headers": "Bedrock's headers of an event, of 1 KiB at most, 256 entries",
     "transport.encoding.own_name": "names that the source has",
 }
 

@@ -163,7 +163,7 @@ class Connection:
     def data_to_send(self) -> Sequence[bytes | memoryview]:
         """Return what is to be written, in order; see `Outgoing.data_to_send`."""
         if not self.closed:
-            self._out.write(*self._receive_windows.window_updates(self._out.queued))
+            self._out.extend(self._receive_windows.window_updates(self._out.queued))
         return self._out.data_to_send()
 
     # Frames to events

@@ -64,6 +64,11 @@ class Outgoing:
         """Append frames that no window applies to."""
         self._out += whole
 
+    def extend(self, whole: list[bytes]) -> None:
+        """Append frames that no window applies to; none, most of the time."""
+        if whole:
+            self._out += whole
+
     def data_to_send(self) -> Sequence[bytes | memoryview]:
         """Return all that may be written now: in one piece, or in many, so that what is large is not copied."""
         out = self._out

@@ -139,6 +139,8 @@ class Session:
 
     def changed(self) -> list[GrpcCall]:
         """Return the calls whose job is another than before, or None; each is returned once."""
+        if not self._changed:
+            return []
         changed = list(self._changed)
         self._changed.clear()
         return changed

@@ -28,7 +28,7 @@ def at(envoy):
             if callable(step):
                 session.receive(step(envoy))
             else:
-                session.apply([step])
+                session.apply(step)
         session.drain()
         assert session.state is state
         return session
@@ -119,10 +119,10 @@ def test_every_directive_in_each_state(directive, state, at):
     session = at(state)
     if state not in DIRECTIVE_RESPONSES[directive]:
         with pytest.raises(WireError, match=state.name):
-            session.apply([directive])
+            session.apply(directive)
         assert session.drain() == []
         return
-    session.apply([directive])
+    session.apply(directive)
     assert session.state is DIRECTIVE_RESPONSES[directive][state]
     assert session.drain()
 
@@ -175,12 +175,12 @@ class TestResponses:
     def test_untouched_headers(self, at, envoy):
         for state, kind in ((SessionState.ROUTING, "request_headers"), (SessionState.WITHHELD, "response_headers")):
             session = at(state)
-            session.apply([Continue()])
+            session.apply(Continue())
             assert [envoy.read(message) for message in session.drain()] == [{"kind": kind}]
 
     def test_a_forward_replaces_path_authority_length_and_body(self, at, envoy):
         session = at(SessionState.PREPARING)
-        session.apply([FORWARD])
+        session.apply(FORWARD)
         (response,) = map(envoy.read, session.drain())
         assert response == {
             "kind": "request_body",
@@ -198,18 +198,18 @@ class TestResponses:
     @pytest.mark.parametrize("size", [1, LARGE])
     def test_only_a_forward_carries_the_mark_that_opens_the_route(self, size, at, envoy):
         session = at(SessionState.PREPARING)
-        session.apply([Forward("/", "b", (), b"x" * size, {"model": "m"})])
+        session.apply(Forward("/", "b", (), b"x" * size, {"model": "m"}))
         (response,) = map(envoy.read, map(bytes, session.drain()))
         assert response["metadata"] == {"oai": {"signed": True, "model": "m"}}
         for other in (Reply(200, (), b"", "x", metadata={"n": 1}), Reply(200, (), b"", "x")):
             session = at(SessionState.PREPARING)
-            session.apply([other])
+            session.apply(other)
             assert not any(b"signed" in bytes(message) for message in session.drain())
 
     @pytest.mark.parametrize("size", [1, LARGE])
     def test_a_header_marks_a_forward_where_routes_match_headers(self, size, at):
         session = at(SessionState.PREPARING)
-        session.apply([Forward("/", "b", (), b"x" * size, mark_by_header=True)])
+        session.apply(Forward("/", "b", (), b"x" * size, mark_by_header=True))
         [message] = session.drain()
         sent = pb.ProcessingResponse.FromString(bytes(message)).request_body.response
         assert {each.header.key: each.header.raw_value for each in sent.header_mutation.set_headers} == {
@@ -225,32 +225,32 @@ class TestResponses:
     def test_the_mark_of_another_region_is_its_name(self, size, at, envoy):
         """A route that asks for `signed: true`, or the header's usual value, does not match it."""
         session = at(SessionState.PREPARING)
-        session.apply([Forward("/", "b", (), b"x" * size, mark_by_header=True, region="eu-central-1")])
+        session.apply(Forward("/", "b", (), b"x" * size, mark_by_header=True, region="eu-central-1"))
         (response,) = map(envoy.read, map(bytes, session.drain()))
         assert response["metadata"] == {"oai": {"signed": "eu-central-1"}}
         assert response["set"]["x-forwarded-client-cert"] == "eu-central-1"
 
     def test_without_a_header_for_the_mark_the_route_is_the_filters_affair(self, at):
         session = at(SessionState.PREPARING)
-        session.apply([FORWARD])
+        session.apply(FORWARD)
         [message] = session.drain()
         assert not pb.ProcessingResponse.FromString(bytes(message)).request_body.response.clear_route_cache
 
     def test_the_length_of_a_forward_is_counted(self, at, envoy):
         session = at(SessionState.PREPARING)
-        session.apply([Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345")])
+        session.apply(Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345"))
         (response,) = map(envoy.read, session.drain())
         assert response["set"]["content-length"] == "5"
 
     def test_a_clients_headers_are_removed_before_its_body_is_read(self, at, envoy):
         session = at(SessionState.ROUTING)
-        session.apply([Continue(("authorization", "x-envoy-retry-on"))])
+        session.apply(Continue(("authorization", "x-envoy-retry-on")))
         (response,) = map(envoy.read, session.drain())
         assert response == {"kind": "request_headers", "remove": {"authorization", "x-envoy-retry-on"}}
 
     def test_an_upstreams_host_is_overwritten_because_envoy_does_not_remove_it(self, at, envoy):
         session = at(SessionState.WITHHELD)
-        session.apply([Head(200, (), ("host", "x-envoy-anything"))])
+        session.apply(Head(200, (), ("host", "x-envoy-anything")))
         (response,) = map(envoy.read, session.drain())
         assert response["remove"] == {"x-envoy-anything", "content-length"}
         assert response["set"]["host"] == ""
@@ -260,7 +260,7 @@ class TestResponses:
     )
     def test_a_reply_to_a_request_is_immediate(self, state, at, envoy):
         session = at(state)
-        session.apply([REPLY])
+        session.apply(REPLY)
         (response,) = map(envoy.read, session.drain())
         assert response == {
             "kind": "immediate_response",
@@ -273,7 +273,7 @@ class TestResponses:
     def test_a_reply_that_replaces_a_response_is_a_head_and_one_body(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.receive(envoy.response_body(b"raw", end_of_stream=True))
-        session.apply([REPLY])
+        session.apply(REPLY)
         head, body = map(envoy.read, session.drain())
         assert head == {
             "kind": "response_headers",
@@ -285,7 +285,7 @@ class TestResponses:
     def test_a_reply_that_replaces_a_response_without_a_body(self, at, envoy):
         session = at(SessionState.FORWARDED)
         session.receive(envoy.response_headers(404, end_of_stream=True))
-        session.apply([REPLY])
+        session.apply(REPLY)
         (response,) = map(envoy.read, session.drain())
         assert response["replace"]
         assert response["body"] == b'{"error":1}'
@@ -294,26 +294,26 @@ class TestResponses:
     def test_a_reply_that_replaces_a_response_with_trailers(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.receive(envoy.response_trailers())
-        session.apply([REPLY])
+        session.apply(REPLY)
         assert [envoy.read(message)["kind"] for message in session.drain()] == ["immediate_response"]
 
     def test_a_reply_before_any_body_is_immediate(self, at, envoy):
         session = at(SessionState.WITHHELD)
-        session.apply([REPLY])
+        session.apply(REPLY)
         assert [envoy.read(message)["kind"] for message in session.drain()] == ["immediate_response"]
         assert session.receive(envoy.response_body()) is None
 
     def test_no_piece_goes_out_before_envoy_has_sent_one(self, at, envoy):
         session = at(SessionState.WITHHELD)
-        session.apply([HEAD])
+        session.apply(HEAD)
         session.drain()
         with pytest.raises(WireError, match="Body in state RESPONDING"):
-            session.apply([Body(b": keepalive")])
+            session.apply(Body(b": keepalive"))
         assert session.drain() == []
 
     def test_a_head_drops_the_upstreams_length(self, at, envoy):
         session = at(SessionState.WITHHELD)
-        session.apply([HEAD])
+        session.apply(HEAD)
         (response,) = map(envoy.read, session.drain())
         assert response == {
             "kind": "response_headers",
@@ -323,7 +323,7 @@ class TestResponses:
 
     def test_a_head_may_have_a_length_of_its_own(self, at, envoy):
         session = at(SessionState.WITHHELD)
-        session.apply([Head(200, (("content-length", "7"),))])
+        session.apply(Head(200, (("content-length", "7"),)))
         (response,) = map(envoy.read, session.drain())
         assert response["set"]["content-length"] == "7"
         assert "remove" not in response
@@ -331,13 +331,14 @@ class TestResponses:
     def test_a_head_for_a_response_without_a_body_is_the_last_message(self, at, envoy):
         session = at(SessionState.FORWARDED)
         session.receive(envoy.response_headers(204, end_of_stream=True))
-        session.apply([HEAD])
+        session.apply(HEAD)
         assert session.state is SessionState.OVER
 
     def test_several_pieces_become_one_with_the_last_metadata(self, at, envoy):
         session = at(SessionState.RESPONDING)
-        session.apply([Body(b"a", metadata={"n": 1, "model": "m"}), Body(b"b", metadata={"n": 2})])
-        session.apply([Body(b"c", end_of_stream=True)])
+        session.apply(Body(b"a", metadata={"n": 1, "model": "m"}))
+        session.apply(Body(b"b", metadata={"n": 2}))
+        session.apply(Body(b"c", end_of_stream=True))
         (response,) = map(envoy.read, session.drain())
         assert response == {
             "kind": "response_body",
@@ -349,7 +350,7 @@ class TestResponses:
 
     def test_metadata_keeps_its_types(self, at):
         session = at(SessionState.ROUTING)
-        session.apply([Reply(200, (), b"", "x", metadata={"flag": True, "n": 2**53, "text": "é"})])
+        session.apply(Reply(200, (), b"", "x", metadata={"flag": True, "n": 2**53, "text": "é"}))
         (message,) = session.drain()
         fields = pb.ProcessingResponse.FromString(message).dynamic_metadata.fields["oai"].struct_value.fields
         kinds = {
@@ -367,7 +368,7 @@ class TestResponses:
     def test_more_time_is_requested_again_for_the_next_response(self, at, envoy):
         session = at(SessionState.ROUTING)
         session.extend_timeout(1)
-        session.apply([Continue()])
+        session.apply(Continue())
         session.receive(envoy.request_body())
         session.extend_timeout(2)
         response = [envoy.read(message) for message in session.drain()]
@@ -395,7 +396,7 @@ class TestResponses:
     def test_a_header_is_the_same_bytes_in_and_out(self, at):
         value = bytes(range(0x20, 0x100)).decode("latin-1")
         session = at(SessionState.ROUTING)
-        session.apply([Reply(200, (("x-odd", value), ("x-far", "€")), b"", "x")])
+        session.apply(Reply(200, (("x-odd", value), ("x-far", "€")), b"", "x"))
         (message,) = session.drain()
         options = pb.ProcessingResponse.FromString(message).immediate_response.headers.set_headers
         assert [option.header.raw_value for option in options] == [bytes(range(0x20, 0x100)), b"?"]
@@ -406,7 +407,7 @@ class TestNothingHangsAndNothingIsGuessed:
         session = ExtProcSession()
         session.receive(envoy.request_headers(end_of_stream=True))
         with pytest.raises(WireError, match="Continue in state ROUTING"):
-            session.apply([Continue()])
+            session.apply(Continue())
 
     @pytest.mark.parametrize("state", SessionState)
     def test_an_exchange_is_stuck_where_envoy_waits_for_it(self, state, at):
@@ -470,7 +471,7 @@ def test_any_events_become_chunks_or_one_named_error(steps, junk, envoy):
             elif isinstance(step, str):
                 session.receive(getattr(envoy, step)())
             else:
-                session.apply([step])
+                session.apply(step)
         except WireError:
             break
         response = [envoy.read(message) for message in session.drain()]
