@@ -57,6 +57,7 @@ from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.tenancy.jwt_tokens import JwtResult
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
+from extproc.transport.headers_message import HeadersMessage, headers_message, message_of, modes_fault
 from extproc.transport.jwt_metadata import jwt_result
 from extproc.transport.large import Message, take_body
 from extproc.transport.response_piece import response_piece
@@ -137,17 +138,19 @@ class ExtProcSession:
         body = None
         if isinstance(data, bytearray):
             data, body = take_body(data)
-        elif self.state is not SessionState.START:
+        else:
             start, stop, end_of_stream = response_piece(data)
-            if start:  # nearly all that comes
+            if start and self.state is not SessionState.START:  # nearly all that comes
                 return self._response_body(data[start:stop], end_of_stream)
+            message = headers_message(data)
+            if message is not None:
+                return self._headers(message)
         request = pb.ProcessingRequest()
         try:
             request.ParseFromString(data)
         except DecodeError as error:
             raise WireError(f"not a ProcessingRequest: {error}") from error
-        if self.state is SessionState.START:
-            _check_modes(request)
+        self._check_modes(modes_fault(request))
         return self._parsed(request.WhichOneof("request"), request, body)
 
     def _parsed(self, kind: str | None, request: pb.ProcessingRequest, body: Message | None) -> Event | None:
@@ -155,18 +158,30 @@ class ExtProcSession:
             case "response_body":
                 return self._response_body(request.response_body.body, request.response_body.end_of_stream)
             case "request_headers":
-                jwt = jwt_result(request.metadata_context) if request.metadata_context else None
-                return self._request_headers(request.request_headers, jwt)
+                return self._headers(message_of(request, request.request_headers, is_response=False))
             case "request_body":
                 body_message = request.request_body
                 return self._request_body(body_message.body if body is None else body, body_message.end_of_stream)
             case "response_headers":
-                return self._response_headers(request)
+                return self._headers(message_of(request, request.response_headers, is_response=True))
             case "response_trailers":
                 return self._response_trailers()
             case "request_trailers":
                 return self._request_body(b"", end_of_stream=False)
         return None
+
+    def _headers(self, message: HeadersMessage) -> Event | None:
+        rest = message.rest
+        self._check_modes(rest.fault)
+        if message.is_response:
+            return self._response_headers(message.headers, message.end_of_stream, rest.details)
+        jwt = jwt_result(rest.metadata_context) if rest.metadata_context else None
+        return self._request_headers(message.headers, message.end_of_stream, jwt)
+
+    def _check_modes(self, fault: str) -> None:
+        """Reject other modes of the filter than ours: responses would be misread. The first message contains them."""
+        if fault and self.state is SessionState.START:
+            raise WireError(fault)
 
     def apply(self, directive: Directive) -> None:
         """Queue the message that this directive makes. Raises `WireError` on one that is not due in this state.
@@ -214,11 +229,11 @@ class ExtProcSession:
         out, pieces, self._last_piece = mark
         del self._out[out:], self._pieces[pieces:]
 
-    def _request_headers(self, headers: pb.HttpHeaders, jwt: JwtResult | None) -> Event | None:
+    def _request_headers(self, headers: dict[str, str], end_of_stream: bool, jwt: JwtResult | None) -> Event | None:
         self._expect(SessionState.START, "request_headers")
         self.state = SessionState.ROUTING
-        self._bodiless = headers.end_of_stream
-        return RequestHeaders(messages.parse_headers(headers.headers), headers.end_of_stream, jwt)
+        self._bodiless = end_of_stream
+        return RequestHeaders(headers, end_of_stream, jwt)
 
     def _request_body(self, body: Message, end_of_stream: bool) -> Event | None:
         """Return the whole body. Without `end_of_stream` the client sent trailers after it, or in its place."""
@@ -229,16 +244,15 @@ class ExtProcSession:
         self._timeout_extended = False
         return RequestBody(body, not end_of_stream)
 
-    def _response_headers(self, request: pb.ProcessingRequest) -> Event | None:
+    def _response_headers(self, headers: dict[str, str], end_of_stream: bool, details: str) -> Event | None:
         if self.state is SessionState.OVER:
             return None
         if self.state not in REQUEST_HALF:
             raise WireError(f"response_headers in state {self.state.name}")
-        headers, details = request.response_headers, messages.code_details(request)
         self.state = SessionState.WITHHELD
-        self._bodiless = self._upstream_ended = headers.end_of_stream
+        self._bodiless = self._upstream_ended = end_of_stream
         local = details not in ("", UPSTREAM)
-        return ResponseHeaders(messages.parse_headers(headers.headers), headers.end_of_stream, local, details)
+        return ResponseHeaders(headers, end_of_stream, local, details)
 
     def _response_body(self, data: bytes, end_of_stream: bool) -> Event | None:
         if self.state is SessionState.RELAYING:
@@ -332,22 +346,3 @@ class ExtProcSession:
 
     def _misplaced(self, directive: Directive) -> WireError:
         return WireError(f"{type(directive).__name__} in state {self.state.name}")
-
-
-def _check_modes(request: pb.ProcessingRequest) -> None:
-    """Reject other modes of the filter than ours: responses would be misread. The first message contains them."""
-    if request.observability_mode:
-        raise WireError("the filter has observability_mode set: Envoy reads no responses; remove it")
-    if not request.HasField("protocol_config"):
-        return
-    config = request.protocol_config
-    if (config.request_body_mode, config.response_body_mode) != (pb.BUFFERED, pb.FULL_DUPLEX_STREAMED):
-        raise WireError(
-            f"the filter's request_body_mode is {_mode(config.request_body_mode)}, set it to BUFFERED; "
-            f"its response_body_mode is {_mode(config.response_body_mode)}, set it to FULL_DUPLEX_STREAMED"
-        )
-
-
-def _mode(number: int) -> str:
-    """Return a mode's name; its number where it is newer than our definition."""
-    return next((name for name, known in pb.BodySendMode.items() if known == number), str(number))
