@@ -6,6 +6,8 @@ four times as many instructions as by hand. What is behind the headers is read b
 because it is the same for nearly all requests. Whatever has another form is left to protobuf, also what is no message.
 
 Invariant: what is read is what protobuf would have read.
+
+Decision: docs/decisions.md, D320.
 """
 
 from functools import lru_cache

@@ -5,6 +5,8 @@ end, and behind it the metadata that it repeats in every message, which nobody r
 of protobuf's instructions. Whatever has another form is left to protobuf, also what is no message at all.
 
 Invariant: what is found is what protobuf would have found.
+
+Decision: docs/decisions.md, D320.
 """
 
 from typing import Final
