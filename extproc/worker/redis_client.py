@@ -13,6 +13,7 @@ import hashlib
 import logging
 import random
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from hiredis import ReplyError
 
 from extproc.config.redis import RedisSettings
 from extproc.config.sources import read_regular
-from extproc.worker.redis_connection import Done, RedisConnection, RedisError, pack
+from extproc.worker.redis_connection import Done, RedisConnection, RedisError, RedisTimeoutError, pack
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +80,17 @@ class RedisClient:
             done(RedisError("there is no connection"))
             return
 
+        began = time.monotonic()
+
         def checked(reply: Any) -> None:
             if isinstance(reply, ReplyError):
                 self._failed(script, message, done, reply)
-            else:
-                if not isinstance(reply, RedisError):
-                    self._works()
-                done(reply)
+                return
+            if not isinstance(reply, RedisError):
+                self._works(time.monotonic() - began)
+            elif isinstance(reply, RedisTimeoutError) and connection.failures >= MOST_FAILURES:
+                self._tell(f"no reply within {seconds * 1000:g} ms, {MOST_FAILURES} times in a row")
+            done(reply)
 
         connection.send(pack(b"EVALSHA", script.sha, b"1", self._key, message), checked, seconds)
 
@@ -213,12 +218,15 @@ class RedisClient:
             if port.isdecimal():
                 self._moved = (host or self._settings.address[0], int(port))
 
-    def _works(self) -> None:
-        """Note that a script has been run: a server may take connections, and run none."""
+    def _works(self, seconds: float) -> None:
+        """Note that a script has been run: a server may take connections, and run none.
+
+        One that takes longer for it than requests wait is not working again: it would be in the log twice a second.
+        """
         self._pause = FIRST_PAUSE
-        if self._trouble:
+        if self._trouble and seconds * 1000 <= self._settings.timeout_ms:
             log.info("the store %s works again", self._settings.url)
-        self._trouble = ""
+            self._trouble = ""
 
     def _tell(self, trouble: str) -> None:
         """Log what is wrong, once for as long as it is the same."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from extproc.config.redis import RedisSettings
@@ -145,6 +146,30 @@ async def test_a_server_that_never_replies_is_left_alone_and_then_connected_to_a
         redis.go_on()
         await reply(found, b"PING")
         assert found.ready
+
+
+async def test_the_log_has_when_a_slow_server_is_left_alone_and_when_it_works_again(
+    start_redis: StartRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    redis, message = start_redis(), msgspec.msgpack.encode(("worker", [], [], []))
+    async with client(RedisSettings(redis.url, timeout_ms=1000)) as found:
+
+        async def beat(seconds: float = 0.0) -> None:
+            replied = asyncio.get_running_loop().create_future()
+            found.run_script(BEAT, message, replied.set_result, seconds)
+            await replied
+
+        redis.stop()
+        for _ in range(MOST_FAILURES + 1):
+            assert caplog.messages == [] or not found.ready
+            await beat(0.001)
+        redis.go_on()
+        for _ in range(2):
+            await beat()
+    [trouble, end] = caplog.messages
+    assert trouble.endswith(f"does not work: no reply within 1 ms, {MOST_FAILURES} times in a row")
+    assert end.endswith("works again")
 
 
 async def test_what_is_no_redis_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
