@@ -39,6 +39,10 @@ _MAX_MERGED: Final = 256
 """Most organisations whose aliases are kept merged with those of all: each may have hundreds."""
 
 
+_MAX_SCOPES: Final = 4096
+"""Most pairs of a token and an organisation whose scopes are kept: some 3 MB."""
+
+
 MAX_USED: Final = 50_000
 """Most tokens whose last use is in memory, until it is written: some 9 MB. Further ones leave no trace."""
 
@@ -103,6 +107,14 @@ class KnownTokenError(ApiError):
         self.organisation = token.organisations[0] if token.sha256 and len(token.organisations) == 1 else ""
 
 
+class _KnownScopes(Value, frozen=True):
+    """The scopes of a token's requests for an organisation, with the settings that they are of."""
+
+    token: config.Token
+    organisation: config.Organisation
+    scopes: tuple[Scope, ...] | None
+
+
 class Directory:
     """The tokens and organisations of one gateway.yaml, or of a `store` that it names.
 
@@ -123,6 +135,8 @@ class Directory:
         self._budgeted = settings.budgets.any
         self._merged: dict[str, tuple[config.Organisation, Mapping[str, str]]] = {}
         """The aliases of organisations that have some of their own, with the settings that they are of."""
+        self._scopes: dict[tuple[str, str], _KnownScopes] = {}
+        """The scopes of a token, by its hash, for an organisation."""
         keys = tuple([key.encode() for key in settings.responses.keys])
         self.response_keys = keys or (() if store else (_derived(settings.tokens),))
         """The keys that authenticate what clients keep for this gateway; the first is for new things."""
@@ -161,7 +175,7 @@ class Directory:
         bits = 0 if settings.features is None and token.features is None else denied(settings.features, token.features)
         limits: tuple[Scope, ...] | None = None
         if self._limited or settings.limits is not None or token.limits is not None:
-            limits = scopes_of(self._rate_limits, token, name, settings) or None
+            limits = self._scopes_of(token, name, settings)
         budgets: tuple[OwnedBudget, ...] | None = None
         if self._budgeted or settings.budgets or settings.user_budgets or token.budgets:
             budgets = budgets_of(self._budgets, token, name, settings) or None
@@ -184,6 +198,19 @@ class Directory:
             return Lookup(sha256, header)
         _check_expiry(token, now)
         return token
+
+    def _scopes_of(self, token: config.Token, name: str, organisation: config.Organisation) -> tuple[Scope, ...] | None:
+        """Return the scopes of a token's request for the organisation `name`; None for none."""
+        key = (token.sha256, name)
+        known = self._scopes.get(key)
+        if known is not None and known.token is token and known.organisation is organisation:
+            return known.scopes
+        scopes = scopes_of(self._rate_limits, token, name, organisation) or None
+        if token.sha256:
+            if len(self._scopes) >= _MAX_SCOPES:
+                self._scopes.clear()
+            self._scopes[key] = _KnownScopes(token, organisation, scopes)
+        return scopes
 
     def _aliases(self, name: str, organisation: config.Organisation) -> Mapping[str, str]:
         """Return the aliases of an organisation that has some of its own."""
