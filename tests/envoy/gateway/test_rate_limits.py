@@ -130,6 +130,13 @@ def test_a_rejected_call_gets_its_tokens_back(start_gateway: Starter) -> None:
     assert int(ask(client, max_tokens=16).headers["x-ratelimit-remaining-tokens"]) > 900
 
 
+def test_what_bedrock_does_not_count_is_settled_by_its_estimate(start_gateway: Starter) -> None:
+    client = openai(start_gateway(limits({"tokens_per_minute": 1000})))
+    text = "word " * 480 + "[[local: nousage]]"
+    assert ask(client, messages=[{"role": "user", "content": text}], max_tokens=16).parse().usage.total_tokens == 0
+    assert int(ask(client, max_tokens=16).headers["x-ratelimit-remaining-tokens"]) < 500
+
+
 def test_a_request_that_is_larger_than_the_limit_is_not_tried_again(
     start_gateway: Starter, local_of: Callable[[str], Any]
 ) -> None:
