@@ -190,6 +190,7 @@ def codes() -> Iterator[str]:
                     each.arg: each.value.value for each in node.keywords if isinstance(each.value, ast.Constant)
                 }
                 status = getattr(node.args[0], "value", 0) if node.args else 0
-                is_ours = (isinstance(status, int) and status >= 500) or constants.get("type") == "server_error"
+                is_error = status >= 500 if isinstance(status, int) else "code == 5" in str(status)
+                is_ours = is_error or constants.get("type") == "server_error"
                 if is_ours and constants.get("code"):
                     yield str(constants["code"])
