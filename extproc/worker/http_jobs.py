@@ -140,7 +140,7 @@ class HttpJobRunner:
                 return await self._fetcher.fetch(job, seconds)
 
     async def _calls(self, job: SideCalls, seconds: float) -> SideResult:
-        calls = [_Call(call) for call in job.calls]
+        calls = [_TrackedCall(call) for call in job.calls]
         try:
             async with asyncio.timeout(seconds):
                 return await self._all(job, calls)
@@ -148,7 +148,7 @@ class HttpJobRunner:
             message = f"Bedrock did not respond within {seconds:g} seconds"
             return SideFailure(timed_out=True, message=message, begun=_begun(calls))
 
-    async def _all(self, job: SideCalls, calls: "Sequence[_Call]") -> SideResult:
+    async def _all(self, job: SideCalls, calls: "Sequence[_TrackedCall]") -> SideResult:
         """Send all the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
         to = self._destinations[job.region]
         queue = iter(calls)
@@ -163,11 +163,11 @@ class HttpJobRunner:
             return replace(failure, begun=_begun(calls))
         return SideResponses([call.response for call in calls if call.response is not None])
 
-    async def _lane(self, to: _Destination, queue: "Iterator[_Call]", idle_seconds: float) -> None:
+    async def _lane(self, to: _Destination, queue: "Iterator[_TrackedCall]", idle_seconds: float) -> None:
         for call in queue:
             call.response = await self._one(to, call, idle_seconds)
 
-    async def _one(self, to: _Destination, call: "_Call", idle_seconds: float) -> SideResponse:
+    async def _one(self, to: _Destination, call: "_TrackedCall", idle_seconds: float) -> SideResponse:
         """Return the call's response if it is a 200, after further tries if need be; else raises `_FailedError`."""
         for attempt in range(1, TRIES + 1):
             outcome = await self._try(to, call, idle_seconds)
@@ -180,7 +180,7 @@ class HttpJobRunner:
             await asyncio.sleep(self._backoff(attempt))
         raise _FailedError(outcome)
 
-    async def _try(self, to: _Destination, call: "_Call", idle_seconds: float) -> "SideResponse | _Failure":
+    async def _try(self, to: _Destination, call: "_TrackedCall", idle_seconds: float) -> "SideResponse | _Failure":
         assert self._session is not None
         target, sent = to.endpoint, call.sent
         host = f"[{target.host}]" if ":" in target.host else target.host
@@ -208,7 +208,7 @@ class HttpJobRunner:
         return SideResponse(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
-class _Call:
+class _TrackedCall:
     """A call of a job, and what has become of it."""
 
     __slots__ = ("begun", "response", "sent")
@@ -223,7 +223,7 @@ class _Call:
 class _Body(aiohttp.BytesPayload):
     """The body of a call, which notes when it goes to a connection."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: _TrackedCall) -> None:
         super().__init__(call.sent.body)
         self._call = call
 
@@ -233,7 +233,7 @@ class _Body(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-def _begun(calls: Sequence[_Call]) -> tuple[int, ...]:
+def _begun(calls: Sequence[_TrackedCall]) -> tuple[int, ...]:
     """Return the places of the calls that Bedrock may bill."""
     return tuple([place for place, call in enumerate(calls) if call.begun])
 
