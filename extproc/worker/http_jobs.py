@@ -6,7 +6,8 @@ Invariant: the result of a `SideCalls` is every response in the order of the cal
 first failure; it is there within the job's seconds, and then none of its calls is in flight any more. A response is
 read up to its call's `max_bytes`. Each call goes out byte for byte as it was signed: its path is never decoded and
 encoded again, and no header is added but `host` and `content-length`. A failure names every call whose body has gone to
-a connection and to which no error came back: Bedrock may bill it, also where nobody reads the response.
+a connection and to which no error came back: Bedrock may bill it, also where nobody reads the response. So such a call
+is not repeated.
 
 Decisions: docs/decisions.md, D9, D312.
 """
@@ -173,9 +174,7 @@ class HttpJobRunner:
             outcome = await self._try(to, call, idle_seconds)
             if isinstance(outcome, SideResponse) and outcome.status == 200:
                 return outcome
-            if isinstance(outcome, SideIdle):
-                break
-            if attempt == TRIES or (isinstance(outcome, SideResponse) and outcome.status not in RETRIED):
+            if attempt == TRIES or call.begun or not _is_temporary(outcome):
                 break
             await asyncio.sleep(self._backoff(attempt))
         raise _FailedError(outcome)
@@ -236,6 +235,11 @@ class _Body(aiohttp.BytesPayload):
 def _begun(calls: Sequence[_TrackedCall]) -> tuple[int, ...]:
     """Return the places of the calls that Bedrock may bill."""
     return tuple([place for place, call in enumerate(calls) if call.begun])
+
+
+def _is_temporary(outcome: "SideResponse | _Failure") -> bool:
+    """Return whether a call that nobody bills may succeed with another try."""
+    return outcome.status in RETRIED if isinstance(outcome, SideResponse) else isinstance(outcome, SideFailure)
 
 
 def _connecting(proxy: Proxy | None, idle_seconds: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from extproc.exchange.jobs import (
     SideIdle,
     SideResponse,
 )
+from extproc.worker.bounded_http import BoundedResponseHandler
 from extproc.worker.http_jobs import TRIES, HttpJobRunner
 from extproc.worker.image_fetcher import Fetcher
 from tests.certificates import self_signed
@@ -36,10 +37,12 @@ class Bedrock:
         self.most_in_flight = 0
         self.gone = asyncio.Event()
         self.first_request = asyncio.Event()
+        self.transport = None
         self.two_hang = asyncio.Barrier(3)
 
     async def handle(self, request):
         self.paths.append(request.path)
+        self.transport = request.transport
         self.first_request.set()
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -57,6 +60,12 @@ class Bedrock:
             if step == "cut":
                 request.transport.close()
                 return web.Response()
+            if step == "cut in the body":
+                response = web.StreamResponse(headers={"content-length": "100"})
+                await response.prepare(request)
+                await response.write(b"{")
+                request.transport.close()
+                return response
             await asyncio.sleep(0)
             return web.Response(status=step, body=request.path.encode(), headers={"X-Amzn-RequestId": "r-1"})
         except asyncio.CancelledError:
@@ -145,9 +154,42 @@ async def test_the_first_failure_ends_the_other_calls(bedrock, run_job):
     await bedrock.gone.wait()
 
 
-async def test_a_connection_that_breaks_is_tried_again(bedrock, run_job):
-    bedrock.script["/a"] = ["cut", 200]
+@pytest.mark.parametrize("before", [(), ("/before",)])
+@pytest.mark.parametrize("step", ["cut", "cut in the body"])
+async def test_a_call_that_may_have_begun_is_not_tried_again(step, before, bedrock, run_job):
+    bedrock.script["/a"] = [step, 200]
+    await run_job(calls(*before), SECONDS)  # its connection is used again
+    result = await run_job(calls("/a"), SECONDS)
+    assert isinstance(result, SideFailure)
+    assert (result.timed_out, result.begun) == (False, (0,))
+    assert bedrock.paths == [*before, "/a"]
+
+
+async def test_a_pooled_connection_that_was_closed_meanwhile_is_no_failure(bedrock, run_job, monkeypatch):
+    closed = asyncio.Event()
+    lose = BoundedResponseHandler.connection_lost
+    monkeypatch.setattr(BoundedResponseHandler, "connection_lost", lambda *of: (lose(*of), closed.set()))
+    await run_job(calls("/before"), SECONDS)
+    bedrock.transport.close()
+    await closed.wait()
     assert [reply.status for reply in await run_job(calls("/a"), SECONDS)] == [200]
+    assert bedrock.paths == ["/before", "/a"]
+
+
+async def test_a_connection_that_closes_before_the_request_is_sent_is_replaced(bedrock, run_job, monkeypatch):
+    connections = []
+
+    def closing_once(protocol, **params):
+        ready(protocol, **params)
+        if not connections:
+            protocol.transport.close()
+        connections.append(protocol)
+
+    ready = BoundedResponseHandler.set_response_params
+    monkeypatch.setattr(BoundedResponseHandler, "set_response_params", closing_once)
+    assert [reply.status for reply in await run_job(calls("/a"), SECONDS)] == [200]
+    assert len(connections) == 2
+    assert bedrock.paths == ["/a"]
 
 
 async def test_a_server_that_is_not_there_is_a_failure(bedrock):
