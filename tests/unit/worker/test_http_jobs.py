@@ -210,12 +210,6 @@ async def test_a_job_has_so_many_seconds(bedrock, run_job):
     await bedrock.gone.wait()
 
 
-async def test_a_failure_names_the_calls_that_were_served(bedrock, run_job):
-    bedrock.script["/c"] = [400]
-    result = await run_job(calls("/a", "/b", "/c", concurrency=1), SECONDS)
-    assert (result.status, result.begun) == (400, (0, 1))
-
-
 async def test_a_failure_names_the_calls_that_were_sent_and_have_no_response(bedrock, run_job):
     bedrock.script |= {"/bad": ["when two hang", 400], "/slow": ["hang beside another"]}
     result = await run_job(calls("/bad", "/slow", "/slow", "/never", concurrency=3), SECONDS)
