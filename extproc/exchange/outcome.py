@@ -69,7 +69,10 @@ def side_called(
 ) -> Step:
     """Go on with the responses to a batch of side calls: make the next one, or respond."""
     state.side_calls.count(result)
-    call.meter.estimate(state.side_calls.input_tokens)
+    if state.side_calls.input_tokens:
+        call.meter.estimate(state.side_calls.input_tokens)
+    else:
+        call.meter.reject()
     if isinstance(result, SideResponse):
         return Done(), _bedrock_reply(call, state.pending, result.status, result.headers, result.body)
     if isinstance(result, SideFailure):
