@@ -3,7 +3,7 @@
 Decision: docs/decisions.md, D223.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,9 +74,12 @@ def stored(settings: Settings, items: Iterable[tuple[str, str]], region: str) ->
     """
     known = {region, *settings.regions}
     organisations: dict[str, Organisation] = {}
+    there: set[str] = set()
     tokens: list[Token] = []
     faults: list[str] = []
     for key, text in items:
+        if key.startswith(ORGANISATION):
+            there.add(key.removeprefix(ORGANISATION))
         try:
             if key.startswith(ORGANISATION):
                 organisation = read_organisation(key, text)
@@ -86,7 +89,7 @@ def stored(settings: Settings, items: Iterable[tuple[str, str]], region: str) ->
                 tokens.append(read_token(key, text))
         except ConfigError as error:
             faults.append(f"{error}: its callers get a 503")
-    missing = list(_undefined(tokens, organisations))
+    missing = list(_undefined(tokens, there))
     tokens.sort(key=lambda token: token.name)
     whole = msgspec.structs.replace(
         settings, organisations=dict(sorted(organisations.items())), tokens=tuple(tokens), directory=None
@@ -94,8 +97,8 @@ def stored(settings: Settings, items: Iterable[tuple[str, str]], region: str) ->
     return Stored(whole, (*faults, *missing), tuple(_repeated(tokens)))
 
 
-def _undefined(tokens: Iterable[Token], organisations: dict[str, Organisation]) -> Iterator[str]:
-    """Yield a fault for each organisation of a token that the table has not."""
+def _undefined(tokens: Iterable[Token], organisations: Collection[str]) -> Iterator[str]:
+    """Yield a fault for each organisation of a token that the table has not; `organisations` are those it has."""
     for token in tokens:
         for name in token.organisations:
             if name not in organisations:

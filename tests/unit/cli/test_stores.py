@@ -40,3 +40,10 @@ def test_items_of_other_kinds_are_passed_over() -> None:
     read = stored(SETTINGS, [("note", "not ours"), ("org#b", "{}"), ("org#a", "{}"), ("used#1", "")], "us-east-1")
     assert (list(read.settings.organisations), read.faults, read.warnings) == (["a", "b"], (), ())
     assert read.settings.directory is None
+
+
+def test_an_organisation_whose_item_cannot_be_used_is_not_said_to_be_missing() -> None:
+    token = '{"name":"ci","sha256":"%s","organisations":["odd"]}' % ("0a" * 32)
+    read = stored(SETTINGS, [("org#odd", '{"colour":"red"}'), (f"token#{'0a' * 32}", token)], "us-east-1")
+    assert len(read.faults) == 1
+    assert read.faults[0].endswith("its callers get a 503")
