@@ -104,12 +104,13 @@ def _read(report: Report, paths: list[Path]) -> None:
     """Sum up these ledgers; raises `UserError` for a file that cannot be read."""
     import zlib
 
-    try:
-        report.read(paths)
-    except OSError as error:
-        raise UserError(printable(f"{error.filename or 'a ledger'}: {error.strerror or error}")) from error
-    except (EOFError, zlib.error) as error:
-        raise UserError(f"a .gz of these is broken: {error}; unpack what is left of it") from error
+    for path in paths:
+        try:
+            report.read([path])
+        except OSError as error:
+            raise UserError(printable(f"{path}: {error.strerror or error}")) from error
+        except (EOFError, zlib.error) as error:
+            raise UserError(printable(f"{path}: is broken: {error}; unpack what is left of it")) from error
 
 
 def _unread(ledger: Path, files: Iterable[Path]) -> list[str]:

@@ -269,7 +269,9 @@ def test_what_cannot_be_read_is_named(cli: Cli, usage_jsonl: Path, options: list
 def test_half_a_packed_file_is_an_error(cli: Cli, usage_jsonl: Path) -> None:
     packed = usage_jsonl.parent / "usage.jsonl.1.gz"
     packed.write_bytes(gzip.compress(text(*CALLS).encode())[:-20])
-    assert is_rejected(cli("usage", str(packed)), "is broken")
+    assert is_rejected(cli("usage", str(packed)), f"{packed}: is broken")
+    packed.write_bytes(b"no gzip")
+    assert is_rejected(cli("usage", str(packed)), f"{packed}: Not a gzipped file")
 
 
 def test_without_a_ledger_the_key_is_named(cli: Cli, gateway_yaml: Path) -> None:
