@@ -195,12 +195,14 @@ def _calls(path: Path, report: Report) -> Iterator[Call]:
     first, broken = 0, 0
     with _opened(path) as file:
         for number, line in enumerate(_lines(file), 1):
+            call: Call | None
             try:
                 call = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 first, broken = first or number, broken + 1
-                continue
-            yield call
+                call = decoder.rest(line)
+            if call is not None:
+                yield call
     if broken:
         more = f" and {broken - 1} more are no records" if broken > 1 else " is no record"
         report.warnings.append(f"{path}: line {first}{more}, as after a crash; left out")

@@ -12,6 +12,9 @@ def _whole(literal: str) -> int | float:
     return int(number) if number.is_integer() else number
 
 
+BEGINNING: Final = b'{"bedrock_model":'
+"""What each line begins with, and no value contains: there quotes are escaped."""
+
 _UNTYPED: Final = msgspec.json.Decoder(float_hook=_whole)
 
 
@@ -34,3 +37,16 @@ class LineDecoder(Generic[Line]):
             return self._decoder.decode(text)
         except msgspec.ValidationError:  # few lines have such a number, and without the struct's types it takes longer
             return msgspec.convert(_UNTYPED.decode(text), self._line)
+
+    def rest(self, text: bytes) -> Line | None:
+        """Return the record at the end of a line that is none, if there is one.
+
+        Of a line that finds no room on the disk, a part may be written, and the next one then follows that.
+        """
+        at = text.rfind(BEGINNING)
+        if at <= 0:
+            return None
+        try:
+            return self.decode(text[at:])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None

@@ -82,10 +82,17 @@ def summed(lines: Iterable[bytes]) -> tuple[Sums, int]:
     minutes: dict[str, int] = {}
     broken = 0
     for text in lines:
+        line: Line | None
         try:
             line = _DECODER.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            broken += 1
+            line = _DECODER.rest(text)
+        if line is None:
+            continue
+        try:
             minute = minutes.get(line.start[:_MINUTE]) or _minute(line.start, minutes)
-        except (msgspec.DecodeError, ValueError):
+        except ValueError:
             broken += 1
             continue
         kind = _KINDS.get(line.operation or "")

@@ -186,6 +186,14 @@ def test_a_line_after_a_broken_one_counts(cli: Cli, usage_jsonl: Path) -> None:
     assert sum(row["calls"] for row in rows(cli)) == len(CALLS)
 
 
+def test_a_call_behind_half_a_line_counts(cli: Cli, usage_jsonl: Path) -> None:
+    whole = json.dumps({"bedrock_model": NOVA, **line()}, separators=(",", ":"))
+    usage_jsonl.write_text(f"{text(*CALLS)}{whole[:50]}{whole}\n")
+    shown = cli("usage", "--format", "json")
+    assert json.loads(shown.stdout)["total"]["calls"] == len(CALLS) + 1
+    assert "line 5 is no record" in shown.stderr
+
+
 def test_values_that_a_killed_worker_has_not_told_are_nothing(cli: Cli, usage_jsonl: Path) -> None:
     names = ("known_model", "token", "input_tokens", "cost_micro_usd", "priced", "estimated")
     usage_jsonl.write_text(text(line(**dict.fromkeys(names))))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.telemetry.ledger_line import LineDecoder
+from extproc.envoy_config.ledger import _fields
+from extproc.telemetry.ledger_line import BEGINNING, LineDecoder
 
 
 class Line(msgspec.Struct):
@@ -55,3 +56,29 @@ def test_the_shortest_form_of_a_double_is_its_integer(number: int) -> None:
 def test_what_is_no_such_line_is_an_error(text: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         DECODER.decode(text)
+
+
+WHOLE = BEGINNING + b'"x","organisation":"acme","tokens":7}'
+
+
+@pytest.mark.parametrize("half", [WHOLE[:1], WHOLE[:-1], WHOLE[:9] + WHOLE[:30], b"\xff"])
+def test_a_record_behind_half_of_one_is_found(half: bytes) -> None:
+    assert DECODER.rest(half + WHOLE) == Line("acme", 7)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", WHOLE[:-1], b"x" + WHOLE[:-1], b"x" + BEGINNING + b"[" * 60_000])
+def test_without_a_whole_record_there_is_no_rest(text: bytes) -> None:
+    assert DECODER.rest(text) is None
+
+
+@given(st.text())
+def test_no_value_is_taken_for_a_record(value: str) -> None:
+    model = value + WHOLE.decode()
+    text = BEGINNING + json.dumps({"model": model}, ensure_ascii=False)[1:].encode("utf-8", "replace")
+    assert DECODER.rest(text[: len(text) // 2] + b"\n") is None
+    assert DECODER.rest(text) is None
+
+
+def test_each_line_of_envoys_begins_so() -> None:
+    """Envoy writes its keys in their order."""
+    assert f'{{"{min(_fields())}":'.encode() == BEGINNING

@@ -78,3 +78,9 @@ def test_round_numbers_count_as_envoy_writes_them() -> None:
 def test_a_line_that_is_no_record_is_left_out_and_counted(text: bytes) -> None:
     sums, broken = summed([text, line()])
     assert (len(sums), broken) == (1, 1)
+
+
+def test_a_call_behind_half_a_line_counts() -> None:
+    """A full disk takes half a line; what Envoy writes next is in the same one."""
+    whole = b'{"bedrock_model":"x",' + line()[1:]
+    assert summed([whole[:50] + whole]) == (summed([line()])[0], 1)
