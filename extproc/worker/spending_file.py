@@ -206,15 +206,16 @@ def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> N
 def _copy(connection: sqlite3.Connection, clock: Callable[[], float] = time.monotonic) -> None:
     """Copy the log into the file; have it begin anew where it is long, and the disk fast enough for those who wait.
 
-    The log is not cut off: a file system may take a second for that, while nobody can write.
+    That is put off while somebody reads what is in the log, such as an operator's query: it would wait for them, and
+    all who write for it. The log is not cut off: a file system may take a second for that, while nobody can write.
     """
     [[page]] = connection.execute("pragma page_size").fetchall()
     [[_, pages, _]] = connection.execute(_PASSIVE).fetchall()
     if pages * page <= FULL_LOG:
         return
     begun = clock()
-    connection.execute(_PASSIVE).fetchall()  # so that little is left while writers wait
-    if clock() - begun < SYNC_SECONDS or pages * page > HUGE_LOG:
+    [[_, pages, copied]] = connection.execute(_PASSIVE).fetchall()  # so that little is left while writers wait
+    if (copied == pages and clock() - begun < SYNC_SECONDS) or pages * page > HUGE_LOG:
         connection.execute(_RESTART).fetchall()
 
 

@@ -193,10 +193,11 @@ def test_the_log_begins_anew_where_nobody_ever_pauses(
 
 
 class SlowDisk:
-    """A connection with a log of so many pages, each copy of which takes some time."""
+    """A connection with a log of so many pages, each copy of which takes some time; `read` are read by others."""
 
-    def __init__(self, pages: int, seconds: float) -> None:
+    def __init__(self, pages: int, seconds: float, read: int = 0) -> None:
         self.pages = pages
+        self.read = read
         self.seconds = seconds
         self.now = 0.0
         self.restarts = 0
@@ -207,7 +208,7 @@ class SlowDisk:
         return self
 
     def fetchall(self) -> list[Any]:
-        return [[4096]] if self.now == self.seconds else [[0, self.pages, self.pages]]
+        return [[4096]] if self.now == self.seconds else [[0, self.pages, self.pages - self.read]]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +218,26 @@ def test_nobody_waits_for_a_slow_disk_before_the_log_is_huge(megabytes: int, sec
     disk = SlowDisk(megabytes * 256, seconds)
     spending_file._copy(disk, lambda: disk.now)  # type: ignore[arg-type]
     assert disk.restarts == restarts
+
+
+@pytest.mark.parametrize(("megabytes", "restarts"), [(9, 0), (256, 0), (257, 1)])
+def test_no_log_begins_anew_that_is_read(megabytes: int, restarts: int) -> None:
+    """It would wait for who reads, and all who write for it."""
+    disk = SlowDisk(megabytes * 256, 0.01, read=1)
+    spending_file._copy(disk, lambda: disk.now)  # type: ignore[arg-type]
+    assert disk.restarts == restarts
+
+
+def test_who_reads_for_long_is_seen(file: SpendingFile, tmp_path: Path) -> None:
+    file.add({"acme": (7, 2**40, "")})
+    path = tmp_path / "spent.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("begin")
+        reader.execute("select * from accounts").fetchall()
+        file.add({"acme": (7, 2**40, "")})
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            [[_, pages, copied]] = other.execute(spending_file._PASSIVE).fetchall()
+    assert copied < pages
 
 
 def test_a_file_that_is_opened_again_keeps_its_log(file: SpendingFile, tmp_path: Path) -> None:
