@@ -37,6 +37,9 @@ MOST_FAILURES: Final = 3
 
 _SECRET_BYTES: Final = 4096
 
+_PLACE: Final = " script: "
+"""What stands in a script's error before its hash and line: the same trouble has another one in each script."""
+
 
 class Script:
     """A program in Lua that the server runs as one step."""
@@ -168,8 +171,9 @@ class RedisClient:
                 message,
             )
             return
-        self._tell(str(error))
-        done(RedisError(str(error)))
+        reason = str(error).partition(_PLACE)[0]
+        self._tell(reason)
+        done(RedisError(reason))
 
     async def _connect(self) -> None:
         """Connect, log in, and load the scripts. Raises `OSError`, `ValueError`, `RedisError` or `ReplyError`."""

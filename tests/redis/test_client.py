@@ -172,6 +172,22 @@ async def test_the_log_has_when_a_slow_server_is_left_alone_and_when_it_works_ag
     assert end.endswith("works again")
 
 
+async def test_a_store_without_memory_is_one_line_of_the_log_for_all_scripts(
+    start_redis: StartRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = start_redis()
+    messages = {END: ("w", 1, [("call", [("acme", 5)], (), (), ())]), BEAT: ("w", [], [], [])}
+    async with client(RedisSettings(redis.url)) as found:
+        redis.send("CONFIG", "SET", "maxmemory", "1")
+        for script in (END, BEAT, END):
+            failed = asyncio.get_running_loop().create_future()
+            found.run_script(script, msgspec.msgpack.encode(messages[script]), failed.set_result)
+            assert isinstance(await failed, RedisError)
+    told = [record.getMessage() for record in caplog.records if "does not work" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].endswith("does not work: OOM command not allowed when used memory > 'maxmemory'.")
+
+
 async def test_what_is_no_redis_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
