@@ -5,6 +5,8 @@ The table of `exchange` has the transitions: the states here are `Buffering`, `R
 
 Invariant: a step returns `Forward`, or a `Wait` for side calls, only for a request that was translated, for a model
 that its caller may use, and counted. An `ApiError` that a step raises is its response.
+
+Decision: docs/decisions.md, D299.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ takes the organisations in turns. The smallest go that way only if they may be m
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 
-Decisions: docs/decisions.md, D187, D200, D203, D222, D299.
+Decisions: docs/decisions.md, D187, D200, D203, D222.
 """
 
 from collections.abc import Collection
