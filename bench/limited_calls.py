@@ -106,7 +106,7 @@ async def calls(count: int, counted: str, headers: dict[str, str], body: bytes) 
             _encode(directives, Forward)
             exchange.receive(ResponseHeaders(RESPONSE), now)
             _encode(exchange.receive(ResponseBody(COMPLETION, end_of_stream=True), now), Reply)
-            exchange.close()
+            exchange.close(NOW)
 
 
 def _encode(directives: Iterable[Directive], kind: type[Forward | Reply]) -> None:

@@ -82,8 +82,8 @@ class Gateway:
     """The accounts of callers with budgets; likewise. Without it, they get a 503."""
     remote: RemoteStore | None = None
     """Where both are in a store that takes a round trip."""
-    loop_time: LoopTime = field(default_factory=LoopTime)
-    """What the bodies of organisations have taken of the event loop's time. It stays the same object, too."""
+    loop_time: LoopTime | None = None
+    """What the bodies of organisations take of the event loop's time, where that is measured. It stays the same object."""
     prices: PriceList = LIST_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""

@@ -10,7 +10,6 @@ Decision: docs/decisions.md, D299.
 """
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Final
 
 SHARE: Final = 0.05
@@ -24,9 +23,9 @@ MOST_KNOWN: Final = 1_000
 
 
 class LoopTime:
-    """Seconds that were taken, by organisation: a leaky bucket for each."""
+    """Seconds that were taken, by organisation: a leaky bucket for each. `clock` returns steady seconds."""
 
-    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._taken: dict[str, tuple[float, float]] = {}
         """Seconds beyond the share, and when they were so many."""

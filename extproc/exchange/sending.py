@@ -45,24 +45,22 @@ def body_arrived(call: ClientCall, admitted: Admitted, event: RequestBody) -> St
     if is_large(body, admitted.reservation.arrived()) or _is_one_too_many(call, admitted, body):
         job = Read(body, admitted.endpoint, caller.organisation, passed_over, usual, caller.denied)
         return Reading(admitted), Wait(job, TRANSLATION_SECONDS)
-    if len(body) < SMALL_BODY:
-        step = read(call, admitted, decoded(body, admitted.endpoint, passed_over, usual, caller.denied))
-    else:
-        loop_time = call.gateway.loop_time
-        started = loop_time.clock()
-        try:
-            step = read(call, admitted, decoded(body, admitted.endpoint, passed_over, usual, caller.denied))
-        finally:
+    loop_time = call.gateway.loop_time if len(body) >= SMALL_BODY else None
+    started = 0.0 if loop_time is None else loop_time.clock()
+    try:
+        return read(call, admitted, decoded(body, admitted.endpoint, passed_over, usual, caller.denied))
+    finally:
+        release(body)
+        if loop_time is not None:
             loop_time.add(caller.organisation, started)
-    release(body)
-    return step
 
 
 def _is_one_too_many(call: ClientCall, admitted: Admitted, body: bytes | bytearray) -> bool:
     """Return whether others are waiting, and the organisation's bodies have taken the event loop's time of late."""
-    if len(body) < SMALL_BODY or not admitted.reservation.is_shared:
+    loop_time = call.gateway.loop_time
+    if loop_time is None or len(body) < SMALL_BODY or not admitted.reservation.is_shared:
         return False
-    return call.gateway.loop_time.is_used_up(admitted.caller.organisation)
+    return loop_time.is_used_up(admitted.caller.organisation)
 
 
 def read(call: ClientCall, admitted: Admitted, request: DecodedRequest | HeldRequest) -> Step:

@@ -40,6 +40,7 @@ from extproc.config.prices import price_list
 from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
+from extproc.exchange.loop_time import LoopTime
 from extproc.machine.memory import budget_of, share_of, too_little
 from extproc.machine.open_files import raise_limit
 from extproc.net import Address
@@ -172,6 +173,7 @@ class Worker:
             counters=self._store.rates if self._store else self._counters,
             accounts=self._store.accounts if self._store else self._accounts,
             remote=self._store,
+            loop_time=LoopTime(time.perf_counter),
             mark_by_header=self._options.mark_by_header,
             places=self._regions.places(),
             role=self._roles.place,
