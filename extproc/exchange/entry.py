@@ -96,9 +96,9 @@ def _enter_elsewhere(
 def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, caller: Caller) -> Step:
     """Respond to a request without a body, or admit it."""
     if isinstance(requested, ModelList):
-        return Done(), call.reply(200, model_list(call.gateway.catalogue, caller))
+        return _list(call, caller, model_list(call.gateway.catalogue, caller))
     if isinstance(requested, ModelDetails):
-        return Done(), call.reply(200, model(call.gateway.catalogue, caller, requested.model))
+        return _list(call, caller, model(call.gateway.catalogue, caller, requested.model))
     if requested.switch:
         _check_offered(call, requested, event.headers, caller.own)
         check_feature(requested.switch, caller.denied)
@@ -108,12 +108,27 @@ def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, cal
     return Buffering(Admitted(requested, caller, reservation)), Continue(names_to_remove(tuple(event.headers)))
 
 
+def _list(call: ClientCall, caller: Caller, body: bytes) -> Step:
+    """Respond with a list, which counts among what is in flight: a burst of requests has as many of them unsent.
+
+    Raises a 429 or 503 `ApiError`.
+    """
+    _reserve(call, caller).hold(response=len(body))
+    return Done(), call.reply(200, body)
+
+
+def _reserve(call: ClientCall, caller: Caller) -> Reservation:
+    """Count a request that has no body. Raises a 429 or 503 `ApiError`."""
+    call.reservation = reservation = Reservation(call.gateway.budget, caller.organisation, 0)
+    reservation.arrived()
+    return reservation
+
+
 def _query(call: ClientCall, requested: UsageRoute, caller: Caller) -> Step:
     """Query the usage of the caller's organisation. Nobody may who was not given that very scope."""
     caller.require_named(requested.scope)
     job = query_of(requested, caller, call.gateway.settings.usage.keep_days, call.now)
-    call.reservation = reservation = Reservation(call.gateway.budget, caller.organisation, 0)
-    reservation.arrived()
+    _reserve(call, caller)
     return Querying(), Wait(job, USAGE_SECONDS)
 
 

@@ -83,7 +83,7 @@ class Gateway:
     remote: RemoteStore | None = None
     """Where both are in a store that takes a round trip."""
     loop_time: LoopTime | None = None
-    """What the bodies of organisations take of the event loop's time, where that is measured. It stays the same object."""
+    """The event loop's time that organisations' bodies take, where that is measured. It stays the same object, too."""
     prices: PriceList = LIST_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""

@@ -141,11 +141,30 @@ def test_a_length_that_is_no_number_counts_as_none(gateway: Gateway, length: str
     assert gateway.budget.taken == UNSIZED
 
 
-def test_requests_without_a_body_and_rejected_ones_hold_nothing(gateway: Gateway) -> None:
+def test_rejected_requests_hold_nothing(gateway: Gateway) -> None:
     assert rejected(gateway, token="qc_wrong", content_length="10").status == 401
     assert rejected(gateway, content_length="10", content_encoding="gzip").status == 415
-    listing = RequestHeaders({":method": "GET", ":path": "/oai/v1/models", "authorization": "Bearer qc_test"}, True)
-    Exchange(gateway, "0" * 32).receive(listing, NOW)
+    assert gateway.budget.taken == 0
+
+
+def listed(gateway: Gateway, path: str) -> tuple[Exchange, Any]:
+    """Return an exchange without a body, and its reply."""
+    exchange = Exchange(gateway, "0" * 32)
+    get = {":method": "GET", ":path": f"/oai/v1/{path}", "authorization": "Bearer qc_test"}
+    [reply] = exchange.receive(RequestHeaders(get, True), NOW)
+    return exchange, reply
+
+
+@pytest.mark.parametrize("path", ["models", "models/amazon.nova-micro-v1:0"])
+def test_lists_count_until_their_streams_end(gateway: Gateway, path: str) -> None:
+    exchange, reply = listed(gateway, path)
+    assert reply.status == 200
+    assert gateway.budget.taken == STREAM_BYTES + len(reply.body)
+    gateway.budget = MemoryBudget(1 << 24, 2 * STREAM_BYTES)
+    others = [listed(gateway, path) for _ in range(2)]
+    assert [other.status for _, other in others] == [200, 429]
+    for ended in (exchange, *(each for each, _ in others)):
+        ended.close(NOW)
     assert gateway.budget.taken == 0
 
 
