@@ -73,6 +73,8 @@ def input_estimate(body: Payload) -> int:
 
 def input_estimates(body: Payload) -> tuple[int, int]:
     """Return about how many tokens the body of a call has, apart from those that are guessed by a file's length."""
+    if isinstance(body, bytes):
+        return len(body) // BYTES_PER_TOKEN, 0
     parts = segments(body)
     text = sum(map(len, parts[::2]))  # between them, in segments of their own, is the base64 of media
     sure, guessed = text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS, 0

@@ -29,6 +29,9 @@ MOST_RESERVED: Final = 4096
 _MS: Final = 1_000_000
 """Nanoseconds."""
 
+_REQUESTS: Final = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
+_TOKENS: Final = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+
 _UNITS: Final = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)", "streams": "open streams"}
 
 
@@ -83,7 +86,8 @@ def to_take(
     scopes: Sequence[Scope], calls: Sequence[BedrockCall], stream: bool, counted: RateTicket | None
 ) -> tuple[Sequence[Scope], int, bool]:
     """Return what a request is to take, before that is decided: of which limits, how many tokens, and if a stream."""
-    stream = stream and any(scope.streams for scope in scopes)
+    if stream:
+        stream = any(scope.streams for scope in scopes)
     rest = scopes if counted is None else [replace(scope, requests=0) for scope in scopes]
     return rest, _reservation(scopes, calls), stream
 
@@ -99,7 +103,7 @@ def ticket(
 ) -> RateTicket:
     """Return the ticket of a request that is within the limits. Raises a 429 `ApiError` for another."""
     if counted is not None:
-        decision = replace(decision, requests=counted.requests)
+        decision.requests = counted.requests
     if decision.rejection is not None:
         raise _rejected(decision, decision.rejection, model, tokens)
     return RateTicket(counters, scopes, decision, tokens, stream)
@@ -110,36 +114,45 @@ def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
 
     An output, or a guess by a file's length, never exceeds a limit: no more is reserved than the limit has.
     """
-    limits = [scope.tokens for scope in scopes if scope.tokens]
-    if not limits or any(not call.billed for call in calls):
+    least = tokens = output = guessed = 0
+    for scope in scopes:
+        limit = scope.tokens
+        if limit and (not least or limit < least):
+            least = limit
+    if not least:
         return 0
-    estimates = [input_estimates(call.body) for call in calls]
-    tokens = sum([sure for sure, _ in estimates])
-    output = sum([min(call.most_output or ASSUMED_OUTPUT, MOST_RESERVED) for call in calls if not call.inputs])
-    guessed = sum([guessed for _, guessed in estimates])
-    return tokens + min(guessed + output, max(min(limits) - tokens, 0))
+    for call in calls:
+        if not call.billed:
+            return 0
+        sure, by_length = input_estimates(call.body)
+        tokens += sure
+        guessed += by_length
+        if not call.inputs:
+            output += min(call.most_output or ASSUMED_OUTPUT, MOST_RESERVED)
+    return tokens + min(guessed + output, max(least - tokens, 0))
 
 
 def headers_of(decision: Decision) -> Headers:
     """Return OpenAI's headers."""
-    return (*_fields("requests", decision.requests), *_fields("tokens", decision.tokens))
+    requests, tokens = decision.requests, decision.tokens
+    headers = [] if requests is None else _fields(_REQUESTS, requests)
+    return tuple(headers if tokens is None else headers + _fields(_TOKENS, tokens))
 
 
-def _fields(kind: str, standing: Standing | None) -> Headers:
-    if standing is None:
-        return ()
-    return (
-        (f"x-ratelimit-limit-{kind}", str(standing.limit)),
-        (f"x-ratelimit-remaining-{kind}", str(standing.remaining)),
-        (f"x-ratelimit-reset-{kind}", duration(standing.reset)),
-    )
+def _fields(names: tuple[str, str, str], standing: Standing) -> list[tuple[str, str]]:
+    limit, remaining, reset = names
+    return [
+        (limit, str(standing.limit)),
+        (remaining, str(standing.remaining)),
+        (reset, duration(standing.reset)),
+    ]
 
 
 def duration(nanoseconds: int) -> str:
     """Return a duration, rounded up to milliseconds, as OpenAI writes it: `12ms`, `1.5s`, `6m0s`."""
-    milliseconds = -(-nanoseconds // _MS)
+    milliseconds = (nanoseconds + _MS - 1) // _MS
     if 0 < milliseconds < 1000:
-        return f"{milliseconds}ms"
+        return str(milliseconds) + "ms"
     minutes, milliseconds = divmod(milliseconds, 60_000)
     seconds, milliseconds = divmod(milliseconds, 1000)
     fraction = f".{milliseconds:03}".rstrip("0") if milliseconds else ""

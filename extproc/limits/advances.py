@@ -58,8 +58,9 @@ class Advances:
         decision = decide(scopes, [advance.used for advance in held], now, tokens, False)
         if decision.rejection is not None:
             return None
-        for advance, bucket in zip(held, decision.buckets, strict=True):
-            advance.used = bucket
+        buckets = decision.buckets
+        for at, advance in enumerate(held):
+            advance.used = buckets[at]
         return decision
 
     def has(self, key: str) -> bool:
@@ -144,7 +145,7 @@ def permitted(scopes: Sequence[Scope], buckets: Sequence[Bucket], now: int) -> b
 
 
 def _covers(advance: Advance, scope: Scope, now: int, tokens: int) -> bool:
-    used, paid = advance.used, advance.paid
-    if scope.requests and max(used.requests, now) + gcra.cost(1, scope.requests) > paid.requests:
+    used, paid, requests, limit = advance.used, advance.paid, scope.requests, scope.tokens
+    if requests and max(used.requests, now) + gcra.MINUTE // requests > paid.requests:
         return False
-    return not scope.tokens or max(used.tokens, now) + gcra.cost(tokens, scope.tokens) <= paid.tokens
+    return not limit or max(used.tokens, now) + gcra.cost(tokens, limit) <= paid.tokens

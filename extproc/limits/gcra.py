@@ -20,8 +20,12 @@ LONGEST_DEBT: Final = 10 * MINUTE
 
 
 def cost(amount: int, limit: int) -> int:
-    """Return the time in which `amount` flows back."""
-    return amount * MINUTE // limit
+    """Return the time in which `amount` flows back: `amount * MINUTE // limit`.
+
+    Compiled code multiplies numbers below 2**30 at a tenth of what larger ones cost.
+    """
+    whole, part = MINUTE // limit, MINUTE % limit
+    return amount * whole + amount * part // limit
 
 
 def current(full_at: int, now: int) -> int:
@@ -36,7 +40,8 @@ def wait(full_at: int, now: int, amount: int, limit: int) -> int:
 
 def remaining(full_at: int, now: int, limit: int) -> int:
     """Return how much can be taken; `full_at` is current."""
-    return max(MINUTE - (full_at - now), 0) * limit // MINUTE
+    used = full_at - now
+    return limit - (used * limit + MINUTE - 1) // MINUTE if used < MINUTE else 0
 
 
 def refund(reserved: int, used: int, full_at: int, now: int, limit: int) -> int:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from extproc.config import Settings
 from extproc.exchange.local_replies import limits_unavailable
 from extproc.limits.counters import Clock, Counters, Decision, MemoryCounters, Scope
@@ -74,7 +72,9 @@ class RateCounters:
                 self._pause(str(error))
         if self._settings().rate_limits.on_store_error == "reject":
             raise limits_unavailable()
-        return msgspec.structs.replace(self._local.admit(scopes, tokens, stream), alone=True)
+        decision = self._local.admit(scopes, tokens, stream)
+        decision.alone = True
+        return decision
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used, where it was counted."""

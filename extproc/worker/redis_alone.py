@@ -53,8 +53,9 @@ class RedisRates:
         decision = self._local.admit(divided(scopes, parts), tokens, stream)
         rejection = decision.rejection
         if rejection is not None and rejection.wait is None and _fits_whole(scopes, tokens):
-            rejection = msgspec.structs.replace(rejection, wait=gcra.MINUTE)
-        return msgspec.structs.replace(decision, rejection=rejection, alone=True, parts=parts)
+            decision.rejection = msgspec.structs.replace(rejection, wait=gcra.MINUTE)
+        decision.alone, decision.parts = True, parts
+        return decision
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used, where it was counted."""
@@ -62,7 +63,7 @@ class RedisRates:
             self._local.settle(divided(scopes, decision.parts), decision, reserved, used)
         else:
             now = self._clock()
-            for key, change in settled(scopes, decision, reserved, used, now).items():
+            for key, change in settled(scopes, decision, reserved, used, now):
                 if not self._store.advances.move(key, change, now):
                     moved = self._store.end(decision.call).moved
                     moved[key] = moved.get(key, 0) + change

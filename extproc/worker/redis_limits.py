@@ -273,7 +273,7 @@ class RedisStore:
             decision = decide(admit.scopes, found, now, admit.tokens, admit.stream)
             if decision.rejection is not None:
                 return Admission(decision)
-            decision = msgspec.structs.replace(decision, call=admit.call)
+            decision.call = admit.call
             if admit.stream:
                 self._streams[admit.call] = [each.key for each in admit.scopes if each.streams]
         if not admit.charges or admit.running is None:

@@ -112,7 +112,7 @@ class SharedCounters(SqliteFile):
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used."""
         now = self._clock()
-        for key, change in settled(scopes, decision, reserved, used, now).items():
+        for key, change in settled(scopes, decision, reserved, used, now):
             self._used[key] = self._used.get(key, 0) + change
             self._advances.move(key, change, now)
 

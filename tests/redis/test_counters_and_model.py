@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,10 +37,10 @@ def worker(monkeypatch: pytest.MonkeyPatch, redis: Redis, clock: Clock) -> Itera
     worker.kill()
 
 
-def compared(decision: Decision) -> Decision:
+def compared(decision: Decision) -> tuple[object, ...]:
     """Return a decision as all counters have it: only requests that are streams need to know how many are open."""
-    buckets = tuple(msgspec.structs.replace(bucket, streams=0) for bucket in decision.buckets)
-    return msgspec.structs.replace(decision, call="", buckets=buckets)
+    buckets = [(bucket.requests, bucket.tokens) for bucket in decision.buckets]
+    return decision.requests, decision.tokens, buckets, decision.rejection, decision.alone, decision.parts
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,6 +50,8 @@ def test_a_redis_decides_as_memory_does(
 ) -> None:
     redis.send("FLUSHALL")
     worker.store._streams.clear()
+    worker.store.advances._advances.clear()  # else the store gets back what it has forgotten
+    worker.store._ends.clear()
     model = MemoryCounters(clock)
     admitted: list[tuple[Decision, Decision, int, bool]] = []
     for kind, tokens, stream, microseconds in events:

@@ -35,6 +35,12 @@ def test_a_full_bucket_gives_its_limit_and_no_more(limit: int) -> None:
     assert gcra.wait(full_at, NOW, 1, limit) > 0
 
 
+@given(st.integers(0, 10**12), limits, st.integers(0, LONGEST_DEBT))
+def test_the_arithmetic_of_small_numbers_is_exact(amount: int, limit: int, used: int) -> None:
+    assert gcra.cost(amount, limit) == amount * MINUTE // limit
+    assert gcra.remaining(NOW + used, NOW, limit) == max(MINUTE - used, 0) * limit // MINUTE
+
+
 @given(limits, takes)
 def test_it_decides_as_a_bucket_that_is_filled_step_by_step(limit: int, steps: list[tuple[int, int]]) -> None:
     """The oracle has exact fractions; rounding is a nanosecond for each take."""
