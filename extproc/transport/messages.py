@@ -56,7 +56,19 @@ _NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(
 _OUR_NAMESPACE = field(_NAME, METADATA_NAMESPACE.encode())
 _USAGE_NAMESPACE = field(_NAME, AI_USAGE_NAMESPACE.encode())
 
-_VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-security-token", "x-request-id"})
+_VARYING = frozenset(
+    {
+        "authorization",
+        CONTENT_LENGTH,
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
+        "x-request-id",
+    }
+)
 """Headers that are never cached: their values hardly ever come twice, or are secret."""
 
 _SHORT = 32
@@ -67,9 +79,14 @@ _pack_double: Final = struct.Struct("<d").pack
 _before_numbers: Final[dict[str, bytes]] = {}
 """What comes before the eight bytes of a number, by the field's name. Dicts, here and below: `lru_cache` costs five
 times as much, and fields have names of the gateway's own, of which there are dozens."""
+_before_values: Final[dict[str, list[bytes]]] = {}
+"""What comes before a header's value, by the header's name and the length of the value, below `_USUAL_LENGTH`."""
 _empty: Final[dict[str, bytes]] = {}
 _zero: Final[dict[str, bytes]] = {}
 _false: Final[dict[str, bytes]] = {}
+
+_USUAL_LENGTH: Final = 64
+"""Length of a header's value below which what comes before it is kept."""
 
 _USUAL_SIZE: Final = 1024
 """Longest piece of a stream, and longest metadata, in bytes, whose beginnings are kept."""
@@ -251,13 +268,22 @@ _usually_removed = lru_cache(maxsize=256)(_removed)
 
 def _option(name: str, value: str) -> bytes:
     """Encode one of `set_headers`."""
-    key = own_name(_KEY, name)
     raw = value.encode("latin-1", "replace")
-    length = varint(len(raw))
-    size = len(key) + 1 + len(length) + len(raw)
-    header = varint(size)
-    option = varint(1 + len(header) + size + len(_OVERWRITE))
-    return b"".join((_SET, option, _HEADER, header, key, _RAW_VALUE, length, raw, _OVERWRITE))
+    length = len(raw)
+    if length >= _USUAL_LENGTH:
+        return _before_value(name, length) + raw + _OVERWRITE
+    before = _before_values.get(name)
+    if before is None:
+        before = _before_values[name] = [_before_value(name, each) for each in range(_USUAL_LENGTH)]
+    return before[length] + raw + _OVERWRITE
+
+
+def _before_value(name: str, length: int) -> bytes:
+    """Encode what comes before a value of this length."""
+    key = own_name(_KEY, name) + _RAW_VALUE + varint(length)
+    header = varint(len(key) + length)
+    option = varint(1 + len(header) + len(key) + length + len(_OVERWRITE))
+    return b"".join((_SET, option, _HEADER, header, key))
 
 
 _usual = lru_cache(maxsize=1024)(_option)
