@@ -99,9 +99,10 @@ def _loggers(series: int) -> Iterator[AccessLog]:
 
     yield _logger(series, [_has("request_id")], _counter("calls_total", [*whose, *ends]))
     yield _logger(series, [_has("request_id"), _left_by_client()], _counter("cut_calls_total", whose))
-    yield _logger(series, [served, _is_false("priced")], _counter("unpriced_calls_total", whose))
+    yield _logger(series, [served, _is("priced", False)], _counter("unpriced_calls_total", whose))
     warned = _counter("budget_warned_calls_total", [whose[0], _tag("budget", "budget_warned")])
     yield _logger(series, [has_text("budget_warned")], warned)
+    yield _logger(series, [_is("store_away", True)], _counter("store_away_calls_total", whose[:1]))
     for name, kind, field in _KINDS:
         tags = [*whose, ConfigTag(name="kind", value_format=kind)]
         yield _logger(series, [_at_least_one(field)], _counter(name, tags, _value(field)))
@@ -163,8 +164,8 @@ def has_text(field: str) -> AccessLogFilter:
     return matches(field, ValueMatcher(string_match=StringMatcher(safe_regex=RegexMatcher(regex=".+"))))
 
 
-def _is_false(field: str) -> AccessLogFilter:
-    return matches(field, ValueMatcher(bool_match=False))
+def _is(field: str, value: bool) -> AccessLogFilter:
+    return matches(field, ValueMatcher(bool_match=value))
 
 
 def _at_least_one(field: str) -> AccessLogFilter:

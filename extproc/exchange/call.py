@@ -6,6 +6,8 @@ The state of the exchange does not belong to it: a step takes that as an argumen
 Decision: docs/decisions.md, D297.
 """
 
+from typing import Final
+
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.budget import Reservation
 from extproc.exchange.directives import Reply
@@ -20,6 +22,9 @@ from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
 from extproc.translate.completed import Completed
+
+_STORE_CODES: Final = ("limits_unavailable", "budgets_unavailable")
+"""The codes of requests that nobody can count."""
 
 
 class ClientCall:
@@ -63,6 +68,8 @@ class ClientCall:
         """Return an error response."""
         error = explained(error, self.gateway.catalogue, self.caller, self.record.model)
         self.record.finish = error.code or error.type
+        if error.code in _STORE_CODES:
+            self.record.store_away = True
         details = f"oai_{error.code or error.status}"
         return self.reply(error.status, error.encode(), tuple(error.headers.items()), details)
 

@@ -32,7 +32,7 @@ def count_fetch(call: ClientCall, fetching: Fetching) -> Step | None:
         return None
     if remote is not None and remote.ready:
         return _wait(call, Counting(fetching.admitted, Admit(call.id, scopes, 0, False, (), None), fetching))
-    call.ticket = count(call.gateway.counters, scopes, call.record.model)
+    call.ticket = count(call.gateway.counters, scopes, call.record)
     return None
 
 
@@ -47,7 +47,7 @@ def count_call(call: ClientCall, admitted: Admitted, translated: TranslatedReque
     if limits is not None:
         counters, counted = call.gateway.counters, call.ticket
         call.ticket = None
-        call.ticket = take(counters, limits, call.record.model, translated.calls, translated.pending.streams, counted)
+        call.ticket = take(counters, limits, call.record, translated.calls, translated.pending.streams, counted)
     if budgets is not None:
         held = _to_hold(call, budgets, translated)
         if held is not None:
@@ -70,7 +70,7 @@ def _count_remotely(
     call.ticket = None
     scopes, tokens, stream = to_take(limits or (), translated.calls, translated.pending.streams, counted)
     if held is None and not stream and (known := remote.known(scopes, tokens)) is not None:
-        call.ticket = ticket(call.gateway.counters, scopes, known, call.record.model, tokens, False, counted)
+        call.ticket = ticket(call.gateway.counters, scopes, known, call.record, tokens, False, counted)
         return None
     charges, running = ((), None) if held is None else (held.charges, held.costs)
     admit = Admit(call.id, scopes, tokens, stream, charges, running)
@@ -89,8 +89,8 @@ def note_admission(call: ClientCall, state: Counting, admission: Admission) -> N
     if isinstance(decision, ApiError):
         raise decision
     if decision is not None:
-        counters, scopes, model = call.gateway.counters, admit.scopes, call.record.model
-        call.ticket = ticket(counters, scopes, decision, model, admit.tokens, admit.stream, state.counted)
+        counters, scopes = call.gateway.counters, admit.scopes
+        call.ticket = ticket(counters, scopes, decision, call.record, admit.tokens, admit.stream, state.counted)
     if isinstance(verdict, ApiError):
         raise verdict
     if state.hold is not None:

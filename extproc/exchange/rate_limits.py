@@ -19,6 +19,7 @@ from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import input_estimates
 from extproc.limits.counters import Counters, Decision, Rejection, Scope, Standing
 from extproc.openai.errors import ApiError
+from extproc.telemetry.record import Record
 
 ASSUMED_OUTPUT: Final = 1024
 """Tokens of an output without a limit."""
@@ -61,15 +62,15 @@ class RateTicket:
             self._counters.release(self._scopes, self._decision)
 
 
-def count(counters: Counters, scopes: Sequence[Scope], model: str) -> RateTicket:
+def count(counters: Counters, scopes: Sequence[Scope], record: Record) -> RateTicket:
     """Take a request's part of the limits of requests alone. Raises as `take`, also for a debt of tokens."""
-    return ticket(counters, scopes, counters.admit(scopes, 0, False), model, 0, False)
+    return ticket(counters, scopes, counters.admit(scopes, 0, False), record, 0, False)
 
 
 def take(
     counters: Counters,
     scopes: Sequence[Scope],
-    model: str,
+    record: Record,
     calls: Sequence[BedrockCall],
     stream: bool,
     counted: RateTicket | None = None,
@@ -79,7 +80,7 @@ def take(
     Raises a 429 `ApiError`, or a 503 where the store does not work.
     """
     rest, tokens, stream = to_take(scopes, calls, stream, counted)
-    return ticket(counters, rest, counters.admit(rest, tokens, stream), model, tokens, stream, counted)
+    return ticket(counters, rest, counters.admit(rest, tokens, stream), record, tokens, stream, counted)
 
 
 def to_take(
@@ -96,7 +97,7 @@ def ticket(
     counters: Counters,
     scopes: Sequence[Scope],
     decision: Decision,
-    model: str,
+    record: Record,
     tokens: int,
     stream: bool,
     counted: RateTicket | None = None,
@@ -104,8 +105,10 @@ def ticket(
     """Return the ticket of a request that is within the limits. Raises a 429 `ApiError` for another."""
     if counted is not None:
         decision.requests = counted.requests
+    if decision.alone:
+        record.store_away = True
     if decision.rejection is not None:
-        raise _rejected(decision, decision.rejection, model, tokens)
+        raise _rejected(decision, decision.rejection, record.model, tokens)
     return RateTicket(counters, scopes, decision, tokens, stream)
 
 

@@ -69,6 +69,8 @@ class Hold:
 
     def decided(self, verdict: Verdict | None, now: float) -> None:
         """Take note of the decision; None: the request is served though nothing is held. Raises a 429 `ApiError`."""
+        if verdict is None or verdict.alone:
+            self._record.store_away = True
         if verdict is None:
             return
         self.headers = _told(self.accounts, self._budgets, self.charges, verdict, self._record)

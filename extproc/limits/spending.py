@@ -73,13 +73,14 @@ class Verdict(Value, frozen=True):
     """The decision about a call, and the balances before it. `rejected` is the position of a charge, -1 for none.
 
     `exhausted` tells a budget that does not have the amount from one that only open calls hold. `shared` are the
-    positions of charges to the account that those beyond `MOST_IN_GROUP` share.
+    positions of charges to the account that those beyond `MOST_IN_GROUP` share. `alone`: it was made without the store.
     """
 
     balances: tuple[Balance, ...]
     rejected: int = -1
     exhausted: bool = False
     shared: tuple[int, ...] = ()
+    alone: bool = False
 
 
 class SpendingStore(Protocol):

@@ -45,6 +45,8 @@ class Record(msgspec.Struct):
     """True if the model has a price; without one the cost is 0."""
     budget_warned: str = ""
     """Whose budget has reached its `warn_at`: `organisation`, or else `token`, or else `user`; empty for none."""
+    store_away: bool = False
+    """Whether what counts its caller's limits or budgets did not work: it was decided without, or rejected."""
     time_to_first_token_ms: int = 0
     """From the request's headers to a stream's first content; 0 where there was none."""
     bedrock_request_id: str = ""

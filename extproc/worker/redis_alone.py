@@ -172,7 +172,7 @@ class RedisAccounts:
             if charge.enforced and charge.amount > left:
                 rejected = position
             balances.append(balance)
-        return Verdict(tuple(balances), rejected)
+        return Verdict(tuple(balances), rejected, alone=True)
 
 
 def divided(scopes: Sequence[Scope], parts: int) -> list[Scope]:

@@ -1,6 +1,7 @@
 """Limits and budgets in a real Redis, which workers and gateways share, and which is killed, stopped and emptied."""
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import Gateway, Starter
+from tests.envoy.gateway.test_metrics import scraped
 from tests.envoy.gateway.test_rate_limits import HELD, NOVA, ask, limits, openai, opened, rejection, served, shown
 from tests.redis.conftest import start_redis as start_redis
 from tests.redis.server import Redis
 
 StartRedis = Callable[..., Redis]
+
+AWAY = re.compile(r'^envoy_oai_store_away_calls_total\{.*organisation="([^"]*)".*\} (\d+)$', re.MULTILINE)
 
 LOADED = 250
 """Milliseconds that a store gets on a machine with other load."""
@@ -84,7 +88,7 @@ def test_a_killed_store_is_as_configured(
 ) -> None:
     redis = start_redis()
     config = limits({"requests_per_minute": 100}, rate_limits={"on_store_error": choice}, workers=2, **store(redis))
-    gateway = start_gateway(config)
+    gateway = start_gateway(config, args=["--health", "127.0.0.1:0"])
     client = client_of(gateway)
     assert client.chat("Hello!").headers["x-ratelimit-limit-requests"] == "100"
     eventually(lambda: redis.send("ZCARD", "{oai}:workers") == 2)
@@ -98,6 +102,7 @@ def test_a_killed_store_is_as_configured(
         assert (response.error["code"], response.headers["retry-after"]) == ("limits_unavailable", "1")
     else:
         assert response.headers["x-ratelimit-limit-requests"] == "50"
+    eventually(lambda: AWAY.findall(scraped(gateway)) == [("acme", "1")])
     redis.start()
     gateway.wait_for(r"the store redis://\S+ works again")
     eventually(lambda: client.chat("Hello!").headers.get("x-ratelimit-limit-requests") == "100")

@@ -7,6 +7,7 @@ from extproc.exchange.rate_limits import ASSUMED_OUTPUT, MOST_RESERVED, duration
 from extproc.limits.counters import MemoryCounters, Scope
 from extproc.openai.errors import ApiError
 from extproc.payload import Segments
+from extproc.telemetry.record import Record
 
 MS = 1_000_000
 BODY = b"x" * 400
@@ -35,7 +36,9 @@ def test_durations(nanoseconds: int, text: str) -> None:
 
 
 def reserved(limit: int, *calls: BedrockCall) -> int:
-    return take(MemoryCounters(lambda: 0), [Scope("a", "a", tokens=limit)], "m", calls, False).tokens
+    return take(
+        MemoryCounters(lambda: 0), [Scope("a", "a", tokens=limit)], Record("id", model="m"), calls, False
+    ).tokens
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,6 @@ def test_the_length_of_a_pdf_is_reserved_and_makes_no_request_too_large(limit: i
 
 def test_a_stream_without_a_limit_of_streams_is_none() -> None:
     counters = MemoryCounters(lambda: 0)
-    ticket = take(counters, [Scope("a", "a", requests=5)], "m", [BedrockCall("/", BODY)], True)
+    ticket = take(counters, [Scope("a", "a", requests=5)], Record("id"), [BedrockCall("/", BODY)], True)
     ticket.settle(0)
     assert dict(ticket.headers)["x-ratelimit-remaining-requests"] == "4"
