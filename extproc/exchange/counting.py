@@ -44,15 +44,14 @@ def count_call(call: ClientCall, admitted: Admitted, translated: TranslatedReque
     remote, limits, budgets = call.gateway.remote, admitted.caller.limits, admitted.caller.budgets
     if remote is not None and remote.ready:
         return _count_remotely(call, remote, admitted, translated)
+    held = None if budgets is None else _to_hold(call, budgets, translated)
     if limits is not None:
         counters, counted = call.gateway.counters, call.ticket
         call.ticket = None
         call.ticket = take(counters, limits, call.record, translated.calls, translated.pending.streams, counted)
-    if budgets is not None:
-        held = _to_hold(call, budgets, translated)
-        if held is not None:
-            held.reserve(call.now)
-        call.hold = held
+    if held is not None:
+        held.reserve(call.now)
+    call.hold = held
     return None
 
 

@@ -192,3 +192,17 @@ def test_another_result_is_a_bug(exchange: Exchange) -> None:
     counted(exchange)
     [abort] = exchange.receive(Resumed(FetchedImages(())), NOW)
     assert isinstance(abort, Abort)
+
+
+def test_a_model_without_a_price_takes_nothing_of_the_limits(gateway: Gateway, store: Store) -> None:
+    """Here as in a store far away: it never leaves."""
+    own = Organisation(limits=RateLimits(requests_per_minute=1), budgets=(Budget("day", usd="5"),))
+    token = Token(name="one", sha256=hashlib.sha256(KEY.encode()).hexdigest(), organisations=("acme",))
+    gateway.settings = Settings(organisations={"acme": own}, tokens=(token,))
+    gateway.directory, gateway.accounts = Directory(gateway.settings), store
+    for _ in range(2):
+        exchange = Exchange(gateway, "0" * 32)
+        exchange.receive(RequestHeaders(HEADERS), NOW)
+        body = {"model": "example.unpriced-v1:0", "messages": [{"role": "user", "content": "Hello"}]}
+        assert code(exchange.receive(RequestBody(json.dumps(body).encode()), NOW)) == (403, "model_unpriced")
+        exchange.close()
