@@ -158,8 +158,10 @@ def _told(
             accounts.tell(f"warned {key}", charge.end, f"the {name} is used to {used} % (account {key})")
         if balance.spent + charge.amount > charge.limit:
             becomes = "requests are rejected" if budget.enforced else "audit: requests are served all the same"
-            text = f"the {name} does not have what a request may cost: {becomes} (account {key})"
-            accounts.tell(f"exceeded {key}", charge.end, text)
+            text = f"the {name} does not have what a request may cost: {becomes} (used to {used} %, account {key})"
+            # A request may be too large for any budget, and is no reason to be silent about the end of this one.
+            kind = "exceeded" if used >= budget.warn_at else "exceeded early"
+            accounts.tell(f"{kind} {key}", charge.end, text)
     return ((HEADER, str(most)),) if most else ()
 
 

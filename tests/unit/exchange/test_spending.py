@@ -194,6 +194,23 @@ def test_a_429_tells_the_percentage_too() -> None:
     assert HEADER not in rejected(Accounts(), budget(100)).headers
 
 
+def test_a_large_request_does_not_keep_the_end_of_a_budget_out_of_the_log() -> None:
+    accounts, large = Accounts(), replace(CALL, most_output=2**31 - 1)
+    for _ in range(2):
+        assert rejected(accounts, budget(1000), call=large).code == "insufficient_quota"
+    one, record = held(accounts, budget(1000))
+    assert one is not None
+    record.input_tokens = 900
+    one.settle()
+    for _ in range(2):
+        assert rejected(accounts, budget(1000)).code == "insufficient_quota"
+    early, warned, late = accounts.told.values()
+    assert "used to 0 %" in early
+    assert "used to 90 %" in warned
+    assert "does not have what a request may cost" in late
+    assert "used to 90 %" in late
+
+
 @pytest.mark.parametrize(
     ("spent", "warned"), [((), ""), (("user",), "user"), (("token", "user"), "token"), (("signed",), "token")]
 )
