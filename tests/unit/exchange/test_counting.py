@@ -205,4 +205,4 @@ def test_a_model_without_a_price_takes_nothing_of_the_limits(gateway: Gateway, s
         exchange.receive(RequestHeaders(HEADERS), NOW)
         body = {"model": "example.unpriced-v1:0", "messages": [{"role": "user", "content": "Hello"}]}
         assert code(exchange.receive(RequestBody(json.dumps(body).encode()), NOW)) == (403, "model_unpriced")
-        exchange.close()
+        exchange.close(NOW)
