@@ -17,7 +17,7 @@ from typing import Final
 
 from extproc.config import Settings
 from extproc.exchange.local_replies import limits_unavailable
-from extproc.limits.counters import Clock, Counters, Decision, MemoryCounters, Scope
+from extproc.limits.counters import Clock, Decision, MemoryCounters, Scope
 from extproc.machine.cpus import worker_count
 from extproc.tenancy.rate_limits import any_default
 from extproc.worker.shared_counters import SharedCounters
@@ -78,8 +78,13 @@ class RateCounters:
 
     def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
         """Count the tokens that a request has used, where it was counted."""
-        counters: Counters = self._local if self._shared is None or decision.alone else self._shared
-        counters.settle(scopes, decision, reserved, used)
+        if self._shared is None or decision.alone:
+            self._local.settle(scopes, decision, reserved, used)
+            return
+        try:
+            self._shared.settle(scopes, decision, reserved, used, write=self._clock() >= self._paused_until)
+        except StoreError as error:
+            self._pause(str(error))
 
     def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
         """Count a stream that has ended, where it was counted."""

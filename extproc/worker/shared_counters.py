@@ -2,8 +2,9 @@
 
 A request takes one transaction of some 25 µs of CPU, in the event loop: a thread would cost more than it saves. Where
 limits are large, it takes enough for those that follow it at once, and these take none (`extproc.limits.advances`).
-What a call used in the end is written with the next transaction of its scope, or by the next `tick`. Nothing is synced
-to disk, for a minute's rates are worth nothing after a power cut.
+What a call used in the end is written with the next transaction of its scope, or by the next `tick`; at once where it
+gives back much of a limit, which other workers may need for their next request. Nothing is synced to disk, for a
+minute's rates are worth nothing after a power cut.
 
 Streams are counted by worker. A worker that starts has none; one that shows no sign of life for `LEASE` has none
 either.
@@ -14,7 +15,7 @@ Decisions: docs/decisions.md, D236, D238, D277.
 import itertools
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ from extproc.worker.sqlite_file import SqliteFile
 
 LEASE: Final = 15_000_000_000
 """Nanoseconds without a sign of life after which a worker's streams count no more."""
+
+MUCH: Final = gcra.MINUTE // 4
+"""A quarter of a limit: so much is given back at once."""
 
 BATCH: Final = 500
 """Most rows that one `tick` writes, or removes."""
@@ -109,12 +113,21 @@ class SharedCounters(SqliteFile):
                     self._open[scope.key] = self._open.get(scope.key, 0) + 1
         return decision
 
-    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
-        """Count the tokens that a request has used."""
-        now = self._clock()
+    def settle(
+        self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, *, write: bool = True
+    ) -> None:
+        """Count the tokens that a request has used. Raises `StoreError`; then the next `tick` writes it, as without
+        `write`."""
+        now, much = self._clock(), {}
         for key, change in settled(scopes, decision, reserved, used, now):
             self._used[key] = self._used.get(key, 0) + change
             self._advances.move(key, change, now)
+            if change <= -MUCH:
+                much[key] = self._used[key]
+        if much and write:
+            with self._transaction() as connection:
+                _move(connection, much, now)
+            self._moved(much, now)
 
     def release(self, scopes: Sequence[Scope], decision: Decision, *, write: bool = True) -> None:
         """Count a stream that has ended. Raises `StoreError`; then the next `tick` writes it, as without `write`."""
@@ -136,15 +149,12 @@ class SharedCounters(SqliteFile):
             self._unwritten.update(self._open)  # another worker may have taken this one for dead
         with self._transaction() as connection:
             connection.execute(_SEEN, (self._worker, now))
-            most = now + gcra.LONGEST_DEBT
-            connection.executemany(_MOVE, [(now, most, change, key) for key, change in batch.items()])
+            _move(connection, batch, now)
             self._write_streams(connection)
             if now - self._forgot >= gcra.MINUTE and connection.execute(_FORGET, (now, now, BATCH)).rowcount < BATCH:
                 self._forgot = now  # else there are more, for the next tick
         self._ticked = now
-        for key, change in batch.items():
-            del self._used[key]
-            self._advances.moved(key, change, now)
+        self._moved(batch, now)
         self._advances.sweep(now)
         self._written()
 
@@ -184,6 +194,12 @@ class SharedCounters(SqliteFile):
             found.append(Bucket(requests, tokens, opened.get(scope.key, 0)))
         return found
 
+    def _moved(self, changes: Mapping[str, int], now: int) -> None:
+        """Forget changes that are in the file now."""
+        for key, change in changes.items():
+            del self._used[key]
+            self._advances.moved(key, change, now)
+
     def _write_streams(self, connection: sqlite3.Connection) -> None:
         rows = [(key, self._worker, self._open.get(key, 0)) for key in self._unwritten]
         connection.executemany(_SET_STREAMS, [row for row in rows if row[2]])
@@ -195,3 +211,9 @@ class SharedCounters(SqliteFile):
             if not self._open.get(key):
                 self._open.pop(key, None)
         self._unwritten.clear()
+
+
+def _move(connection: sqlite3.Connection, changes: Mapping[str, int], now: int) -> None:
+    """Move the tokens' buckets of these keys."""
+    most = now + gcra.LONGEST_DEBT
+    connection.executemany(_MOVE, [(now, most, change, key) for key, change in changes.items()])

@@ -192,12 +192,33 @@ def test_workers_count_together(worker: Callable[[str], SharedCounters]) -> None
 
 def test_what_a_call_used_is_known_to_others_after_a_tick(worker: Callable[[str], SharedCounters]) -> None:
     one, two = worker("one"), worker("two")
-    one.settle([ACME], one.admit([ACME], 100, False), 100, 40)
-    assert rejected(two.admit([ACME], 60, False)) is not None
+    one.settle([ACME], one.admit([ACME], 100, False), 100, 90)
+    assert rejected(two.admit([ACME], 10, False)) is not None
     one.tick()
-    assert rejected(two.admit([ACME], 60, False)) is None
+    assert rejected(two.admit([ACME], 10, False)) is None
     one.tick()
     assert rejected(two.admit([ACME], 1, False)) is not None
+
+
+def test_what_gives_back_much_of_a_limit_is_known_to_others_at_once(worker: Callable[[str], SharedCounters]) -> None:
+    one, other = worker("one"), worker("other")
+    most = Scope("k", "the organisation `acme`", tokens=2_000)
+    for counters in (one, other, one):
+        decision = counters.admit((most,), 1_900, False)
+        assert rejected(decision) is None
+        counters.settle((most,), decision, 1_900, 10)
+
+
+def test_what_a_locked_file_does_not_take_back_is_given_back_later(
+    rates: RateCounters, path: Path, clock: Clock
+) -> None:
+    most = (Scope("k", "the organisation `acme`", tokens=2_000),)
+    decision = rates.admit(most, 1_900, False)
+    with locked(path):
+        rates.settle(most, decision, 1_900, 10)
+    assert rates._shared is not None
+    rates._tick(rates._shared)
+    assert rejected(rates.admit(most, 1_900, False)) is None
 
 
 def test_streams_of_a_worker_that_starts_again_are_over(worker: Callable[[str], SharedCounters]) -> None:
