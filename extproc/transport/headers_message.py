@@ -66,9 +66,11 @@ def headers_message(message: bytes) -> HeadersMessage | None:
         if message[at] != _HEADERS:
             return None
         length, at = read_varint(message, at + 1)
-        headers = _headers(message, at, at + length)
-        ended = message[at + length : end]
-        if headers is None or at + length > end or end > len(message) or (ended and ended != _ENDED):
+        stop = at + length
+        if not stop <= end <= len(message):  # before any slice: compiled, one that ends before it begins is an error
+            return None
+        headers, ended = _headers(message, at, stop), message[stop:end]
+        if headers is None or (ended and ended != _ENDED):
             return None
         rest = _rest_of(message[end:])
     except (IndexError, UnicodeDecodeError, DecodeError):
