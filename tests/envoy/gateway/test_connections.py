@@ -89,11 +89,9 @@ async def allocated(counter: Any, gateway: Any) -> int:
     return number
 
 
-@pytest.mark.parametrize("transport", ["http2", "grpcio"])
 @pytest.mark.parametrize("version", ["http1", "http2"])
 async def test_a_caller_that_does_not_read_costs_little_and_stops_bedrock(
     version: str,
-    transport: str,
     endless: Any,
     start_gateway: Any,
     client_of: Callable[[Any], Any],
@@ -104,7 +102,7 @@ async def test_a_caller_that_does_not_read_costs_little_and_stops_bedrock(
     keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
     files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
     environment = {**keys, **files, "AWS_ENDPOINT_URL": url}
-    gateway = start_gateway({"transport": transport}, env=environment, args=("--upstream", "aws"))
+    gateway = start_gateway(env=environment, args=("--upstream", "aws"))
     client = client_of(gateway)
     body = {"model": NOVA, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     [worker] = gateway.pids("extproc.worker.command")
