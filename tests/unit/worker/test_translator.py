@@ -33,8 +33,7 @@ from extproc.worker.cpu_limit import END_SIGNAL
 from extproc.worker.translation_client import ENVIRONMENT, HELD_BYTES, Process
 from extproc.worker.translator import OrganisationTurns, Translator
 
-SECONDS = 60.0
-"""Longer than any of this takes."""
+SECONDS = 60.0  # longer than any of this takes
 TARGET = Target(MODEL, MODEL)
 CONTEXT = ResponseContext("0" * 32, 1_790_000_000, 1_790_000_000, "length")
 
