@@ -15,8 +15,7 @@ import yaml
 
 from tests.conftest import CONFIG, TOKENS, Gateway, Starter
 from tests.dynamodb import server
-from tests.envoy.gateway.tables import IN_TABLE, PATIENT, TABLE, command, environment
-from tests.envoy.gateway.test_table import key_of
+from tests.envoy.gateway.tables import IN_TABLE, PATIENT, TABLE, command, environment, key_of
 
 WORKERS = 2
 CALLS = 20
