@@ -149,7 +149,7 @@ FetchResult = FetchedImages | FetchFailure
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A large body, to be decoded in another process, in a turn of `organisation`.
+    """A large body, to be decoded in another process, in a turn of `organisation`, and of its token `token`.
 
     Unknown fields at the paths `passed_over` are left out.
     """
@@ -162,6 +162,7 @@ class Read:
     """The model of a request that names none."""
     denied: int = 0
     """The bits of the features that the request may not use."""
+    token: str = ""
 
 
 class HeldRequest:
@@ -187,6 +188,7 @@ class Plan:
     keys: tuple[bytes, ...] = ()
     """As in `AskContext`."""
     rules: Rules = NO_RULES
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ class Complete:
     context: ResponseContext
     responses: tuple[SideResponse, ...]
     organisation: str
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

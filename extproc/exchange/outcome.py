@@ -86,7 +86,8 @@ def side_called(
     context = call.response_context()
     if not pending.is_large(responses):
         return completed(call, pending.complete(context, responses))
-    job = Complete(admitted.endpoint, pending, context, side_calls.responses, admitted.caller.organisation)
+    organisation = admitted.caller.organisation
+    job = Complete(admitted.endpoint, pending, context, side_calls.responses, organisation, call.record.token)
     return Completing(), Wait(job, TRANSLATION_SECONDS)
 
 

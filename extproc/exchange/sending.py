@@ -43,7 +43,8 @@ def body_arrived(call: ClientCall, admitted: Admitted, event: RequestBody) -> St
     admitted.reservation.hold(body=len(body))
     passed_over, usual, caller = settings.compat.ignore_fields, default_model(admitted), admitted.caller
     if is_large(body, admitted.reservation.arrived()) or _is_one_too_many(call, admitted, body):
-        job = Read(body, admitted.endpoint, caller.organisation, passed_over, usual, caller.denied)
+        token = call.record.token
+        job = Read(body, admitted.endpoint, caller.organisation, passed_over, usual, caller.denied, token)
         return Reading(admitted), Wait(job, TRANSLATION_SECONDS)
     loop_time = call.gateway.loop_time if len(body) >= SMALL_BODY else None
     started = 0.0 if loop_time is None else loop_time.clock()
@@ -126,7 +127,8 @@ def _ask(
     keys = gateway.directory.response_keys if admitted.endpoint.switch else ()  # clients keep nothing for the others
     rules = rules_of(gateway.settings, caller, call.record.request_id)
     if isinstance(request, HeldRequest):
-        job = Plan(request, target, capabilities, images, caller.organisation, keys, rules)
+        token = call.record.token
+        job = Plan(request, target, capabilities, images, caller.organisation, keys, rules, token)
         return Planning(admitted), Wait(job, TRANSLATION_SECONDS)
     context = AskContext(images, gateway.detokenise, keys, rules)
     return planned(call, admitted, request.ask(target, capabilities, context))

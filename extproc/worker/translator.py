@@ -1,7 +1,8 @@
 """A runner of the jobs that translate large requests, in a process beside the worker: the event loop goes on.
 
 The process starts with the first such job and ends after a while without one. It does one job at a time; organisations
-take turns. A thread talks to it: the event loop neither waits for it nor copies what it is sent.
+take turns, and so do the tokens of each. A thread talks to it: the event loop neither waits for it nor copies what it
+is sent.
 
 Invariant: each job has a result, an `ApiError` where the process failed or took too long; then the process is ended,
 and the next job starts another. That holds for a job whose caller has left, too: none keeps its turn for ever. Only the
@@ -39,7 +40,7 @@ class Translator:
     def __init__(self, environ: Mapping[str, str] = os.environ, idle_seconds: float = IDLE_SECONDS) -> None:
         self._environ = environ
         self._idle_seconds = idle_seconds
-        self._turns = OrganisationTurns()
+        self._turns = Turns()
         self._thread = ThreadPoolExecutor(1, "translator")
         self._process: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -55,7 +56,7 @@ class Translator:
     async def __call__(self, job: TranslationJob, seconds: float) -> TranslationResult:
         """Do `job` within `seconds`."""
         deadline = asyncio.get_running_loop().time() + seconds
-        turn = self._turns.next(job.organisation)
+        turn = self._turns.next(job.organisation, job.token)
         try:
             async with asyncio.timeout_at(deadline):
                 await turn.begun
@@ -147,26 +148,26 @@ class Translator:
 class Turn:
     """A job's turn, from `next` to `end`; `begun` is done once it is this job that may run."""
 
-    organisation: str
     begun: asyncio.Future[None]
     working: bool = False
     """The thread works for it, and ends it."""
 
 
-class OrganisationTurns:
-    """The order of jobs: one at a time, organisations one after the other, of one the first that came."""
+class Turns:
+    """The order of jobs: one at a time, organisations one after the other, of each its tokens, of one the first that
+    came."""
 
     def __init__(self) -> None:
         self.current: Turn | None = None
-        self._waiting: dict[str, deque[Turn]] = {}
+        self._waiting: dict[str, dict[str, deque[Turn]]] = {}
 
-    def next(self, organisation: str) -> Turn:
-        """Return a turn for a job of `organisation`, which begins at once if no other job has one."""
-        turn = Turn(organisation, asyncio.get_running_loop().create_future())
+    def next(self, organisation: str, token: str = "") -> Turn:
+        """Return a turn for a job of `token`, which begins at once if no other job has one."""
+        turn = Turn(asyncio.get_running_loop().create_future())
         if self.current is None:
             self._begin(turn)
         else:
-            self._waiting.setdefault(organisation, deque()).append(turn)
+            self._waiting.setdefault(organisation, {}).setdefault(token, deque()).append(turn)
         return turn
 
     def end(self, turn: Turn) -> None:
@@ -176,13 +177,22 @@ class OrganisationTurns:
             return
         self.current = None
         while self.current is None and self._waiting:
-            organisation = next(iter(self._waiting))
-            queue = self._waiting.pop(organisation)
-            following = queue.popleft()
-            if queue:
-                self._waiting[organisation] = queue  # behind the others
+            following = self._following()
             if not following.begun.done():
                 self._begin(following)
+
+    def _following(self) -> Turn:
+        """Remove the turn that is next; its organisation and its token are then behind the others."""
+        organisation = next(iter(self._waiting))
+        tokens = self._waiting.pop(organisation)
+        token = next(iter(tokens))
+        queue = tokens.pop(token)
+        following = queue.popleft()
+        if queue:
+            tokens[token] = queue
+        if tokens:
+            self._waiting[organisation] = tokens
+        return following
 
     def _begin(self, turn: Turn) -> None:
         self.current = turn

@@ -31,7 +31,7 @@ from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
 from extproc.worker.cpu_limit import END_SIGNAL
 from extproc.worker.translation_client import ENVIRONMENT, HELD_BYTES, Process
-from extproc.worker.translator import OrganisationTurns, Translator
+from extproc.worker.translator import Translator
 
 SECONDS = 60.0  # longer than any of this takes
 TARGET = Target(MODEL, MODEL)
@@ -370,31 +370,3 @@ async def test_the_event_loop_goes_on_while_a_request_is_translated(translator: 
     os.kill(pid, signal.SIGCONT)
     assert isinstance(await job, HeldRequest)
     safety.cancel()
-
-
-async def test_organisations_take_turns() -> None:
-    turns, order = OrganisationTurns(), list[str]()
-
-    async def work(organisation: str) -> None:
-        turn = turns.next(organisation)
-        await turn.begun
-        order.append(organisation)
-        await asyncio.sleep(0)
-        turns.end(turn)
-
-    await asyncio.gather(*(work(name) for name in ("a", "a", "a", "a", "b", "c", "b")))
-    assert order == ["a", "a", "b", "c", "a", "b", "a"]
-    assert turns.current is None
-
-
-async def test_a_cancelled_turn_passes_to_the_next() -> None:
-    turns = OrganisationTurns()
-    first, second, third = (turns.next(name) for name in ("a", "b", "c"))
-    turns.end(second)
-    assert second.begun.cancelled()
-    assert not third.begun.done()
-    turns.end(first)
-    assert third.begun.done()
-    assert turns.current is third
-    turns.end(third)
-    assert turns.current is None
