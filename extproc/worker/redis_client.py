@@ -87,7 +87,7 @@ class RedisClient:
 
         def checked(reply: Any) -> None:
             if isinstance(reply, ReplyError):
-                self._failed(script, message, done, reply)
+                self._failed(script, message, done, reply, seconds)
                 return
             if not isinstance(reply, RedisError):
                 self._works(time.monotonic() - began)
@@ -159,16 +159,14 @@ class RedisClient:
         if connection is not None:
             connection.abort("closed")
 
-    def _failed(self, script: Script, message: bytes, done: Done, error: ReplyError) -> None:
+    def _failed(self, script: Script, message: bytes, done: Done, error: ReplyError, seconds: float) -> None:
         """Run a script that the server has forgotten by its text, which it then keeps; pass on other errors."""
-        if str(error).startswith("NOSCRIPT"):
-            self.send(
+        connection = self._connection
+        if str(error).startswith("NOSCRIPT") and connection is not None:
+            connection.send(
+                pack(b"EVAL", script.text, b"1", self._key, message),
                 lambda reply: done(RedisError(str(reply)) if isinstance(reply, ReplyError) else reply),
-                b"EVAL",
-                script.text,
-                b"1",
-                self._key,
-                message,
+                seconds,
             )
             return
         reason = str(error).partition(_PLACE)[0]
