@@ -4,12 +4,15 @@
 `budgets.on_store_error: reject` admits what fits into this worker's part of what was left, where it was told that
 within `TRUSTED_SECONDS`; then it is a 503. So workers together exceed neither.
 
-Decision: docs/decisions.md, D253.
+What is admitted so is held by the store from the next beat on that it replies to. Until then it stays taken from this
+worker's part, also where the call ends meanwhile (`extproc.worker.redis_unheld`).
+
+Decisions: docs/decisions.md, D253, D312.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,6 +23,7 @@ from extproc.exchange.spending import unavailable as budgets_unavailable
 from extproc.limits import gcra
 from extproc.limits.counters import Clock, Decision, MemoryCounters, Scope, settled
 from extproc.limits.spending import Balance, Charge, Running, Verdict
+from extproc.worker.redis_unheld import Unheld
 
 if TYPE_CHECKING:
     from extproc.worker.redis_limits import RedisStore
@@ -86,8 +90,8 @@ class RedisAccounts:
         """Balances of accounts, and when the store told them; the latest last."""
         self._used: dict[str, float] = {}
         """When a call was last charged to an account, the latest last."""
-        self._alone: dict[str, int] = {}
-        """What this worker's calls have taken of accounts since the store was away."""
+        self._unheld = Unheld()
+        """What calls have taken that were admitted without the store, and of which it does not know."""
         self._told: set[str] = set()
 
     def reserve(self, call: str, charges: Sequence[Charge], running: Running) -> Verdict | None:
@@ -97,14 +101,14 @@ class RedisAccounts:
             return None
         verdict = self._verdict(charges)
         if verdict.rejected < 0:
-            for charge in charges:
-                self._alone[charge.key] = self._alone.get(charge.key, 0) + charge.amount
+            self._unheld.take(call, charges)
             self._store.opened(call, charges, running)
         return verdict
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         """Replace what a call holds by its cost."""
         self._store.closed(call)
+        self._unheld.end(call, costs)
         end = self._store.end(call, at_once=True)  # a worker that is killed now has counted what its caller is told
         end.charges, end.costs = charges, costs
 
@@ -128,11 +132,27 @@ class RedisAccounts:
         """Take note of the accounts that a call is charged to, and of their balances before it."""
         now = time.monotonic()
         for charge, before in zip(charges, balances, strict=True):
-            self._used.pop(charge.key, None)
-            self._used[charge.key] = now
+            self._use(charge.key, now)
             self._learn(charge.key, Balance(before.spent, before.held + charge.amount), now)
-        if len(self._used) > MOST_KNOWN:
-            del self._used[next(iter(self._used))]
+
+    def held(self, call: str) -> None:
+        """Note that the store holds a call."""
+        for key, amount in self._unheld.drop(call):
+            if key in self._known:
+                balance, told = self._known[key]
+                self._known[key] = Balance(balance.spent, balance.held + amount), told
+
+    def counted(self, calls: Iterable[str]) -> None:
+        """Note that the store has the costs of calls that are over."""
+        for call in calls if self._unheld else ():
+            for key, cost in self._unheld.drop(call):
+                if key in self._known:
+                    balance, told = self._known[key]
+                    self._known[key] = Balance(balance.spent + cost, balance.held), told
+
+    def forget(self, call: str) -> None:
+        """Take nothing more for a call that is over, or in the balances that are known."""
+        self._unheld.drop(call)
 
     def recent(self, most: int) -> list[str]:
         """Return the accounts that were used within the time for which balances are trusted, the latest first."""
@@ -145,7 +165,6 @@ class RedisAccounts:
 
     def synced(self, keys: Sequence[str], balances: Sequence[Balance]) -> None:
         """Remember balances that the store has told now: it works."""
-        self._alone.clear()
         now = time.monotonic()
         for key, balance in zip(keys, balances, strict=True):
             self._learn(key, balance, now)
@@ -162,13 +181,24 @@ class RedisAccounts:
         if len(self._known) > MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
+    def _use(self, key: str, now: float) -> None:
+        """Have the balance of an account told with each beat, for a while."""
+        self._used.pop(key, None)
+        self._used[key] = now
+        if len(self._used) > MOST_KNOWN:
+            del self._used[next(iter(self._used))]
+
     def _verdict(self, charges: Sequence[Charge]) -> Verdict:
-        oldest, parts, balances, rejected = time.monotonic() - TRUSTED_SECONDS, max(self._store.workers, 1), [], -1
+        now, parts, balances, rejected = time.monotonic(), max(self._store.workers, 1), [], -1
+        oldest = now - TRUSTED_SECONDS
+        for charge in charges:
+            if charge.key in self._known or not charge.group:  # else it may be charged to the account of others
+                self._use(charge.key, now)
         for position, charge in enumerate(charges):
             balance, told = self._known.get(charge.key, (Balance(), 0.0))
             if told < oldest:
                 raise budgets_unavailable()
-            left = (charge.limit - balance.spent - balance.held) // parts - self._alone.get(charge.key, 0)
+            left = (charge.limit - balance.spent - balance.held) // parts - self._unheld.of(charge.key)
             if charge.enforced and charge.amount > left:
                 rejected = position
             balances.append(balance)

@@ -2,7 +2,8 @@
 
 A request is admitted by one script, which counts its rates and holds what it may cost (`RedisStore`, the job `Admit`),
 and its end is another. Once a second the worker shows that it lives, what its open calls have cost, and which streams
-it has. What the store does not know of these, because it has forgotten all or a replica took its place, is held anew.
+it has. What the store does not know of these, because it has forgotten all, a replica took its place, or they were
+admitted without it, is held anew.
 
 Where limits are large, a request takes enough for those that follow it at once, and these are decided by what is known
 (`extproc.limits.advances`).
@@ -10,7 +11,7 @@ Where limits are large, a request takes enough for those that follow it at once,
 While the store does not work, `RedisRates` and `RedisAccounts` decide without it. An end that it does not get is kept,
 and sent when it works again; it has whole costs, so that one that is sent twice counts once.
 
-Decisions: docs/decisions.md, D251, D253, D277.
+Decisions: docs/decisions.md, D251, D253, D277, D312.
 """
 
 import asyncio
@@ -36,8 +37,9 @@ from extproc.openai.errors import ApiError
 from extproc.worker.redis_advances import RedisAdvances
 from extproc.worker.redis_alone import RedisAccounts, RedisRates
 from extproc.worker.redis_client import RedisClient
-from extproc.worker.redis_connection import Done, RedisError
+from extproc.worker.redis_connection import Done, RedisError, RedisTimeoutError
 from extproc.worker.redis_ends import End
+from extproc.worker.redis_lateness import Lateness
 from extproc.worker.redis_scripts import ADMIT, BEAT, END, LEASE_MS
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class RedisStore:
         """Workers that share it, as of the last beat."""
         self.client = RedisClient(redis, (ADMIT, END, BEAT), f"{{{redis.prefix}}}:")
         self.advances = RedisAdvances(clock, self._owe)
+        self._lateness = Lateness(redis.url, redis.timeout_ms, clock)
         self._seconds = redis.timeout_ms / 1000
         self._clock = clock
         self._name = os.urandom(8).hex()
@@ -116,6 +119,10 @@ class RedisStore:
 
         def done(reply: Any) -> None:
             answer: Reply | RedisError = reply if isinstance(reply, RedisError) else _REPLY.decode(reply)
+            if isinstance(answer, RedisTimeoutError):
+                self._lateness.late()
+            elif not isinstance(answer, RedisError):
+                self._lateness.timely()
             if ahead and isinstance(answer, RedisError):
                 self.advances.failed(admit)
             elif ahead and not isinstance(answer, RedisError):
@@ -162,9 +169,8 @@ class RedisStore:
         return found
 
     def opened(self, call: str, charges: Sequence[Charge], running: Running) -> None:
-        """Note that a call holds something, or is to be charged though nothing is held."""
+        """Note that a call is to hold something. The next beat tells the store what it has cost."""
         self._running[call] = charges, running
-        self._counted[call] = [charge.counted for charge in charges]
 
     def closed(self, call: str) -> None:
         """Note that it is over."""
@@ -208,6 +214,7 @@ class RedisStore:
     def beat(self) -> Iterator[None]:
         """Show that this worker lives, and what its calls have cost: a part of them with each step."""
         self.client.check()
+        self._lateness.check()
         if not self.client.connected:
             return
         whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(MOST_RECENT)
@@ -283,11 +290,17 @@ class RedisStore:
         self.accounts.used(charges, verdict.balances)
         if verdict.rejected < 0:
             self.opened(admit.call, charges, admit.running)
+            self._counted[admit.call] = [charge.counted for charge in charges]
         return Admission(decision, verdict)
 
     def _without(self, admit: Admit) -> Admission:
-        """Return the decision that is made without the store, and have it forget the request, if it got it."""
+        """Return the decision that is made without the store, and have it forget what that does not need."""
+        admission = self._alone(admit)
         self._forget(admit)
+        return admission
+
+    def _alone(self, admit: Admit) -> Admission:
+        """Return the decision that is made without the store."""
         admission = Admission()
         try:
             if admit.scopes:
@@ -305,11 +318,15 @@ class RedisStore:
         return admission
 
     def _forget(self, admit: Admit) -> None:
-        """Have the store count a request no more that it may have got: its stream, and what it holds."""
-        if admit.stream or admit.charges:
+        """Have the store count a request no more that it may have got: its stream, and what it holds.
+
+        A call that was admitted without the store is to be held there.
+        """
+        charges = () if admit.call in self._running else admit.charges
+        if admit.stream or charges:
             end = self.end(admit.call)
             end.released = [each.key for each in admit.scopes if each.streams] if admit.stream else ()
-            end.charges, end.costs = admit.charges, [0] * len(admit.charges)
+            end.charges, end.costs = charges, [0] * len(charges)
 
     def _flush(self) -> None:
         ends, self._ends = self._ends, {}
@@ -343,6 +360,8 @@ class RedisStore:
                 self._settled.set()
             if isinstance(reply, RedisError):
                 self._keep(ends)
+            else:
+                self.accounts.counted(ends)
 
         self.client.run_script(END, msgspec.msgpack.encode((self._name, MOST_IN_GROUP, rows)), done)
 
@@ -353,6 +372,8 @@ class RedisStore:
             each.complete(self._kept.get(call))
             if (each.charges or each.released) and len(self._kept) < MOST_KEPT:
                 self._kept[call] = each
+            elif each.charges:
+                self.accounts.forget(call)
 
     def _send_kept(self) -> None:
         if self._kept and self.ready:
@@ -379,21 +400,37 @@ class RedisStore:
         if isinstance(reply, RedisError):
             return
         self.workers, unknown, balances = _BEATEN.decode(reply)
-        self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
+        lacking = set(unknown)
         for call, costs in sent.items():
-            if call in self._running:
-                self._counted[call] = costs
+            if call not in lacking:
+                self.accounts.held(call)
+                if call in self._running:
+                    self._counted[call] = costs
+        self.accounts.synced(accounts, [Balance(spent, held) for spent, held in balances])
         for call in unknown:
             if call in self._running:
-                charges = [
-                    msgspec.structs.replace(charge, enforced=False, counted=cost)
-                    for charge, cost in zip(self._running[call][0], sent[call], strict=True)
-                ]
-                self.client.run_script(ADMIT, self._encoded(call, False, (), charges), _ignore)
+                self._hold_anew(call, sent[call])
 
+    def _hold_anew(self, call: str, costs: Sequence[int]) -> None:
+        """Have the store hold an open call that it does not know, and has cost so much; else the next beat does."""
+        self._counted.pop(call, None)
+        charges = self._running[call][0]
 
-def _ignore(reply: object) -> None:
-    """Leave it to the next beat."""
+        def done(reply: Any) -> None:
+            if isinstance(reply, RedisError):
+                return
+            _, balances, shared, _ = _REPLY.decode(reply)
+            held = _of_others(charges, shared) if shared else charges
+            self.accounts.used(held, [Balance(spent, held) for spent, held in balances])
+            self.accounts.forget(call)
+            if call in self._running:
+                self._running[call] = held, self._running[call][1]
+
+        again = [
+            msgspec.structs.replace(charge, enforced=False, counted=cost)
+            for charge, cost in zip(charges, costs, strict=True)
+        ]
+        self.client.run_script(ADMIT, self._encoded(call, False, (), again), done)
 
 
 def _of_others(charges: Sequence[Charge], shared: Sequence[int]) -> list[Charge]:

@@ -138,10 +138,55 @@ class Switch:
                     threading.Thread(target=_copy, args=pair, daemon=True).start()
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def _copy(source: socket.socket, target: socket.socket, passes: threading.Event | None = None) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
+            if passes is not None:
+                passes.wait()
             target.sendall(data)
     for each in (source, target):
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
+
+
+class Gate:
+    """A port that leads to a server, and keeps what is sent for as long as a test wants."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._open: list[socket.socket] = []
+        self.requests, self.replies = threading.Event(), threading.Event()
+        """Whether these pass."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.open()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def open(self) -> None:
+        """Let all pass, also what was kept."""
+        self.requests.set()
+        self.replies.set()
+
+    def cut(self) -> None:
+        """Close all connections, on which what was kept is lost."""
+        for each in self._open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.close()
+        self.cut()
+        self.open()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [client, server]
+                for each in (client, server):
+                    each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for pair in ((client, server, self.requests), (server, client, self.replies)):
+                    threading.Thread(target=_copy, args=pair, daemon=True).start()
