@@ -46,7 +46,7 @@ class Echo:
     def idle_timeout(self, written: float) -> None:
         return None
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         """Release nothing: the exchange holds nothing."""
 
     def receive(self, event: Event, now: float) -> list[Any]:
