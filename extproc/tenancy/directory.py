@@ -39,7 +39,7 @@ _MAX_MERGED: Final = 256
 """Most organisations whose aliases are kept merged with those of all: each may have hundreds."""
 
 
-_MAX_SCOPES: Final = 4096
+MAX_SCOPES: Final = 4096
 """Most pairs of a token and an organisation whose scopes are kept: some 3 MB."""
 
 
@@ -207,7 +207,7 @@ class Directory:
             return known.scopes
         scopes = scopes_of(self._rate_limits, token, name, organisation) or None
         if token.sha256:
-            if len(self._scopes) >= _MAX_SCOPES:
+            if len(self._scopes) >= MAX_SCOPES:
                 self._scopes.clear()
             self._scopes[key] = _KnownScopes(token, organisation, scopes)
         return scopes

@@ -1,11 +1,15 @@
 """The scopes of a request: own limits before defaults, key by key."""
 
-from extproc.config import Organisation, Token
+from extproc.config import Organisation, Settings, Token
 from extproc.config.rate_limits import RateLimits, RateLimitSettings
 from extproc.limits.counters import Scope
+from extproc.tenancy.api_keys import digest
+from extproc.tenancy.directory import MAX_SCOPES, Caller, Directory
 from extproc.tenancy.rate_limits import any_default, scopes_of
+from extproc.tenancy.store import LookedUp
 
 SHA256 = "0" * 64
+KEY = "qc_limited"
 
 
 def scopes(
@@ -44,3 +48,35 @@ def test_signed_tokens_of_two_organisations_share_nothing() -> None:
 
 def test_a_token_alone_has_one_scope() -> None:
     assert scopes(RateLimitSettings(), None, RateLimits(4)) == (Scope("token acme ci", "ci", 4),)
+
+
+def limits_of(directory: Directory, found: LookedUp) -> tuple[int, ...]:
+    """Return the requests a minute that a caller with this token and organisation may make, by scope."""
+    caller = directory.authenticate(f"Bearer {KEY}", None, 0.0, found)
+    assert isinstance(caller, Caller)
+    return tuple([scope.requests for scope in caller.limits or ()])
+
+
+def test_what_is_kept_of_a_token_ends_with_its_settings_and_its_organisations() -> None:
+    """Of a table, a token and its organisation may be others with each request."""
+    directory = Directory(Settings(rate_limits=RateLimitSettings(token=RateLimits(9))))
+    token, organisation = Token("ci", digest(KEY), ("acme",)), Organisation()
+    for _ in range(2):
+        assert limits_of(directory, LookedUp(token, "acme", organisation)) == (9,)
+    narrow = Organisation(limits=RateLimits(5))
+    for _ in range(2):
+        assert limits_of(directory, LookedUp(token, "acme", narrow)) == (5, 9)
+    other = Token("ci", digest(KEY), ("acme",), limits=RateLimits(3))
+    assert limits_of(directory, LookedUp(other, "acme", narrow)) == (5, 3)
+    assert limits_of(directory, LookedUp(token, "acme", organisation)) == (9,)
+    assert len(directory._scopes) == 1
+
+
+def test_as_many_are_kept_as_there_is_room_for() -> None:
+    directory = Directory(Settings(rate_limits=RateLimitSettings(token=RateLimits(9))))
+    for number in range(2 * MAX_SCOPES + 1):
+        token = Token("ci", f"{number:064}", ("acme",))
+        directory._scopes_of(token, "acme", Organisation())
+    assert len(directory._scopes) == 1
+    directory._scopes_of(Token("signed", "", ("acme",)), "acme", Organisation())
+    assert len(directory._scopes) == 1
