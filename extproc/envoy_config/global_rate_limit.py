@@ -71,12 +71,9 @@ _RECORD: Final = f"metadata.filter_metadata['{METADATA_NAMESPACE}']"
 _TOKENS: Final = f"%CEL(int({_RECORD}.input_tokens + {_RECORD}.output_tokens))%"
 """All tokens of a call, as a whole number."""
 
-_UNASKED: Final = (
-    f"!('{SIGNED}' in {_RECORD}) && ({_RECORD}.estimated || int({_RECORD}.input_tokens) > 0)"
-    f" ? 'requests' : {_RECORD}.none"
-)
-"""The kind `requests` for what a worker has served by calls of its own: it has taken tokens, or may have, and left by
-no filter. For all others it is an error, and Envoy makes no descriptor."""
+_UNASKED: Final = f"!('{SIGNED}' in {_RECORD}) && int({_RECORD}.input_tokens) > 0 ? 'requests' : {_RECORD}.none"
+"""The kind `requests` for what a worker has served by calls of its own: it has taken tokens, and left by no filter. For
+all others it is an error, and Envoy makes no descriptor."""
 
 
 def is_asked(plan: EnvoyPlan) -> bool:
