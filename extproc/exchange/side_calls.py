@@ -4,7 +4,7 @@ Signing takes a while where there are thousands: between two batches the event l
 
 Invariant: no batch is made once the timeout of all is over, and no response is left out.
 
-Decision: docs/decisions.md, D312.
+Decision: docs/decisions.md, D317.
 """
 
 from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ encoded again, and no header is added but `host` and `content-length`. A failure
 a connection and to which no error came back: Bedrock may bill it, also where nobody reads the response. So such a call
 is not repeated.
 
-Decisions: docs/decisions.md, D9, D312.
+Decisions: docs/decisions.md, D9, D317.
 """
 
 import asyncio
