@@ -21,6 +21,10 @@ from extproc.worker.sqlite_file import BUSY_SECONDS, SqliteFile
 LEASE: Final = 15.0
 """Seconds without a sign of life after which a worker's open calls are settled by their last counts."""
 
+SILENCE: Final = LEASE / 3
+"""Longest time between two counts of a worker, who makes one a second. After a longer one it does not know who else
+lives: the clock has stepped, the machine has paused, or nobody could write."""
+
 KEPT: Final = 86_400
 """Seconds for which an account is kept after its window's end: a clock may be ahead for a while."""
 
@@ -94,6 +98,9 @@ class SpendingFile(SqliteFile):
         """The name that a file has had since it was made: an inode's number is used again."""
         self._calls: dict[str, list[_Part]] = {}
         """The open calls of this worker."""
+        self._counted_at: float | None = None
+        self._judges_from = 0.0
+        """When it may settle the calls of others: after a silence of its own not for a `LEASE`."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
         """Hold the amounts of a call. Raises `StoreError`."""
@@ -124,11 +131,19 @@ class SpendingFile(SqliteFile):
                         continue
                     if connection.execute(_COUNT, (cost, call, part.key)).rowcount:
                         written.append((part, cost))  # else it was settled by the count before
-            _settle_dead(connection, now)
+            if self._may_judge(now):
+                _settle_dead(connection, now)
             connection.execute(_FORGET, (int(now) - KEPT, BATCH))
             connection.execute(_FORGET_TOLD, (int(now), BATCH))
+        self._counted_at = now
         for part, cost in written:
             part.counted = cost
+
+    def _may_judge(self, now: float) -> bool:
+        """Return whether the others have had the time to show that they live."""
+        if self._counted_at is not None and abs(now - self._counted_at) > SILENCE:
+            self._judges_from = now + LEASE
+        return now >= self._judges_from
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         """Replace what a call holds by what it has cost; only the first time counts. Raises `StoreError`.

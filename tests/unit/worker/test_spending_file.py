@@ -54,6 +54,14 @@ def file(tmp_path: Path, clock: Clock) -> Iterator[SpendingFile]:
         yield file
 
 
+def pass_seconds(clock: Clock, seconds: float, *workers: SpendingFile) -> None:
+    """Let these workers count once a second, and no others."""
+    for _ in range(int(seconds)):
+        clock.now += 1
+        for worker in workers:
+            worker.count({})
+
+
 def test_a_call_is_held_in_all_accounts_or_in_none_and_settled_once(file: SpendingFile) -> None:
     small = Charge("small", 50, 60, 2**40)
     assert file.reserve("1", [ACME, small]).rejected == 1
@@ -73,8 +81,7 @@ def test_a_dead_workers_call_is_settled_by_its_last_count(file: SpendingFile, tm
     with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
         other.count({})
         assert file.balance("acme") == Balance(0, 60)
-        clock.now += LEASE + 1
-        other.count({})
+        pass_seconds(clock, LEASE + 1, other)
         assert other.balance("acme") == Balance(9, 0)
     file.count({"1": [15]})
     file.settle("1", [ACME], [20])
@@ -110,6 +117,47 @@ def test_a_dead_workers_call_is_settled_also_when_the_clock_goes_back(
     file.reserve("1", [Charge("acme", 100, 1, 2**40, 1)])
     file.count({"1": [1]})
     assert file.balance("acme") == Balance(5, 1)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0, LEASE + 1], ids=["ahead", "back", "a pause of all workers"])
+def test_open_calls_of_a_worker_that_lives_stay_held_where_the_clock_steps(
+    file: SpendingFile, tmp_path: Path, clock: Clock, step: float
+) -> None:
+    file.reserve("1", [ACME])
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        pass_seconds(clock, 2, file, other)
+        clock.now += step
+        other.count({})
+        assert other.reserve("2", [ACME]).rejected == 0
+        pass_seconds(clock, 2 * LEASE, file, other)
+        assert file.balance("acme") == Balance(0, 60)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_dead_workers_call_is_settled_a_lease_after_the_clock_steps(
+    file: SpendingFile, tmp_path: Path, clock: Clock, step: float
+) -> None:
+    file.reserve("1", [ACME])
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        other.count({})
+        clock.now += step
+        pass_seconds(clock, LEASE + 1, other)
+        assert file.balance("acme") == Balance(5, 0)
+
+
+def test_a_file_that_was_locked_for_long_settles_no_call_of_a_worker_that_lives(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    file.reserve("1", [ACME])
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        pass_seconds(clock, 2, file, other)
+        with contextlib.closing(sqlite3.connect(tmp_path / "spent.sqlite", isolation_level=None)) as outsider:
+            outsider.execute("begin immediate")
+            clock.now += LEASE + 1
+            with pytest.raises(StoreError):
+                other.count({})
+        other.count({})
+        assert other.balance("acme") == Balance(0, 60)
 
 
 def test_what_is_no_database_is_an_error_and_stays(tmp_path: Path) -> None:
