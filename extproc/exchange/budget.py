@@ -24,6 +24,9 @@ from extproc.openai.errors import ApiError
 
 RETRY_SECONDS = "1"
 
+MOST_LISTS = 100
+"""Lists of models that an organisation may have unsent: a client asks for one, and a connection has 100 requests."""
+
 
 class MemoryBudget:
     """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`.
@@ -38,6 +41,7 @@ class MemoryBudget:
         self.taken = 0
         self._by_organisation: dict[str, int] = {}
         self._awaited: dict[str, int] = {}
+        self._lists: dict[str, int] = {}
 
     @property
     def largest(self) -> int:
@@ -62,6 +66,19 @@ class MemoryBudget:
             self._by_organisation[organisation] = left
         else:
             del self._by_organisation[organisation]
+
+    def begin_list(self, organisation: str) -> None:
+        """Count a list of models that is about to be sent. Raises a 429 `ApiError` beyond `MOST_LISTS`."""
+        lists = self._lists.get(organisation, 0)
+        if lists >= MOST_LISTS:
+            raise _too_many_lists(organisation)
+        self._lists[organisation] = lists + 1
+
+    def end_list(self, organisation: str) -> None:
+        """Count it no more."""
+        lists = self._lists.pop(organisation) - 1
+        if lists:
+            self._lists[organisation] = lists
 
     def serves_others(self, organisation: str) -> bool:
         """Return whether other organisations hold anything."""
@@ -93,7 +110,7 @@ class Reservation:
         self.body = self.outgoing = self.response = self.size = 0
         self._budget = budget
         self._organisation = organisation
-        self._awaited = False
+        self._awaited = self._lists = False
         self.hold(body=body)
         budget.expect(organisation)
         self._awaited = True
@@ -135,6 +152,11 @@ class Reservation:
         """Hold no more than `response` for the response; never more than before, for its calls have been billed."""
         self.hold(response=min(self.response, response))
 
+    def begin_list(self) -> None:
+        """Count a list of models that is about to be sent. Raises a 429 `ApiError`."""
+        self._budget.begin_list(self._organisation)
+        self._lists = True
+
     def arrived(self) -> int:
         """Return how many bodies of the organisation are to come beside this one, which has."""
         self._awaited = False
@@ -144,6 +166,9 @@ class Reservation:
         """Give everything back."""
         if self._awaited:
             self.arrived()
+        if self._lists:
+            self._lists = False
+            self._budget.end_list(self._organisation)
         if self.size:
             self._budget.release(self._organisation, self.size)
         self.body = self.outgoing = self.response = self.size = 0
@@ -155,6 +180,16 @@ def _too_many_of_its_own(organisation: str, size: int, held: int, allowed: int) 
         f"The organisation `{organisation}` has too many bytes of requests in flight: this request needs {size}, "
         f"{held} are in flight, and at most {allowed} are served at the moment. Wait until some of its calls have "
         "ended, then send this one again.",
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        headers={"retry-after": RETRY_SECONDS},
+    )
+
+
+def _too_many_lists(organisation: str) -> ApiError:
+    return ApiError(
+        429,
+        f"The organisation `{organisation}` has {MOST_LISTS} lists of models that are not sent yet. Wait for these.",
         type="rate_limit_error",
         code="rate_limit_exceeded",
         headers={"retry-after": RETRY_SECONDS},

@@ -7,7 +7,7 @@ Invariant: a step returns `Buffering` only for a caller who is known and may cal
 body reserved. An `ApiError` that a step raises is its response.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, Organisation
 from extproc.config.usage import USAGE_SECONDS
@@ -96,9 +96,9 @@ def _enter_elsewhere(
 def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, caller: Caller) -> Step:
     """Respond to a request without a body, or admit it."""
     if isinstance(requested, ModelList):
-        return _list(call, caller, model_list(call.gateway.catalogue, caller))
+        return _list(call, caller, lambda: model_list(call.gateway.catalogue, caller))
     if isinstance(requested, ModelDetails):
-        return _list(call, caller, model(call.gateway.catalogue, caller, requested.model))
+        return _list(call, caller, lambda: model(call.gateway.catalogue, caller, requested.model))
     if requested.switch:
         _check_offered(call, requested, event.headers, caller.own)
         check_feature(requested.switch, caller.denied)
@@ -108,13 +108,16 @@ def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, cal
     return Buffering(Admitted(requested, caller, reservation)), Continue(names_to_remove(tuple(event.headers)))
 
 
-def _list(call: ClientCall, caller: Caller, body: bytes) -> Step:
-    """Respond with a list, which counts among what is in flight: a burst of requests has as many of them unsent.
+def _list(call: ClientCall, caller: Caller, body: Callable[[], bytes]) -> Step:
+    """Respond with what `body` makes, which counts among what is in flight: a burst leaves many of them unsent.
 
     Raises a 429 or 503 `ApiError`.
     """
-    _reserve(call, caller).hold(response=len(body))
-    return Done(), call.reply(200, body)
+    reservation = _reserve(call, caller)
+    reservation.begin_list()
+    made = body()
+    reservation.hold(response=len(made))
+    return Done(), call.reply(200, made)
 
 
 def _reserve(call: ClientCall, caller: Caller) -> Reservation:

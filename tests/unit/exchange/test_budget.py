@@ -12,7 +12,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingModel
 from extproc.config import LimitSettings
 from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, organisation_bytes
-from extproc.exchange.budget import MemoryBudget, Reservation
+from extproc.exchange.budget import MOST_LISTS, MemoryBudget, Reservation
 from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wait
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import AskContext
@@ -166,6 +166,18 @@ def test_lists_count_until_their_streams_end(gateway: Gateway, path: str) -> Non
     for ended in (exchange, *(each for each, _ in others)):
         ended.close(NOW)
     assert gateway.budget.taken == 0
+
+
+@pytest.mark.parametrize("path", ["models", "models/amazon.nova-micro-v1:0", "models/nobody.has-this"])
+def test_an_organisation_has_so_many_lists_unsent_and_no_more(gateway: Gateway, path: str) -> None:
+    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
+    begun_lists = [listed(gateway, path) for _ in range(MOST_LISTS)]
+    assert {reply.status for _, reply in begun_lists} <= {200, 404}
+    _, reply = listed(gateway, path)
+    assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
+    assert "100 lists of models" in error_of(reply)["message"]
+    begun_lists[0][0].close(NOW)
+    assert listed(gateway, path)[1].status in {200, 404}
 
 
 @pytest.mark.parametrize(("length", "seconds"), [({"content_length": "2048"}, 60 + 2 / 512), ({}, 60 + 5 / 512)])
