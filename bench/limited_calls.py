@@ -3,6 +3,8 @@
 Every caller has two scopes, an organisation and a token, with limits that are never reached. The clock of the limits
 moves by a millisecond with each call, so counters outside of the process are asked with one call in 50. The Redis is a
 stand-in that admits whatever it is asked: its connection is not counted.
+
+Decision: docs/decisions.md, D295.
 """
 
 import asyncio

@@ -36,6 +36,7 @@ NOT_OURS = {
     *("--force", "--volume", "--rm"),
     *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help", "--auth-type"),
     "--file-flush-interval-msec",
+    "--latency",  # of redis-cli
 }
 """Options of Docker, Envoy, Git, certbot, AWS's command line and clients in the prose of pages."""
 
