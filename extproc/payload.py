@@ -4,6 +4,10 @@ Invariant: the segments in their order are the whole, and nobody changes them.
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+LARGE: Final = 16_384
+"""Smallest part, in bytes, that is not copied behind the bytes before it."""
 
 
 class Segments:
@@ -29,3 +33,11 @@ Payload = bytes | Segments
 def segments(payload: Payload) -> Sequence[bytes | memoryview]:
     """Return the segments of a payload: one if it is contiguous."""
     return payload.parts if isinstance(payload, Segments) else (payload,)
+
+
+def joined(payloads: Sequence[Payload]) -> Payload:
+    """Return these payloads as one: in segments if one of them is, and otherwise copied."""
+    for payload in payloads:
+        if type(payload) is Segments:
+            return Segments([part for each in payloads for part in segments(each)])
+    return b"".join(payloads)  # type: ignore[arg-type]  # none of them is Segments

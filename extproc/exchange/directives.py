@@ -57,7 +57,7 @@ class Reply(Struct, frozen=True):
 
     status: int
     headers: Headers
-    body: bytes
+    body: Payload
     details: str
     remove: tuple[str, ...] = ()
     metadata: Metadata | None = None
@@ -76,7 +76,7 @@ class Head(Struct, frozen=True):
 class Body(Struct, frozen=True):
     """A piece of the response's body."""
 
-    data: bytes
+    data: Payload
     end_of_stream: bool = False
     metadata: Metadata | None = None
     usage: EnvoyTokenUsage | None = None

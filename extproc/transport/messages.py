@@ -16,7 +16,7 @@ from typing import Final
 
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.directives import Forward, Head, Metadata, Reply
-from extproc.payload import Payload, Segments, segments
+from extproc.payload import LARGE, Payload, Segments, segments
 from extproc.shared_names import AI_USAGE_NAMESPACE, MARK_HEADER, METADATA_NAMESPACE, SIGNED
 from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.transport import ext_proc_pb2 as pb
@@ -26,9 +26,6 @@ FILTER = "envoy.filters.http.ext_proc"
 """The key under which Envoy sends the attributes that the filter asks for."""
 
 CONTENT_LENGTH = "content-length"
-
-LARGE: Final = 16_384
-"""Smallest body, in bytes, that is not copied behind the bytes before it."""
 
 # Fields of ProcessingResponse and of what is in it, by their numbers in proto/ext_proc.proto.
 _PHASES = {
@@ -151,13 +148,10 @@ def forwarded(forward: Forward) -> Payload:
     mutation = _mutation((*own, *_without_length(forward.headers), *mark), ())
     if mark:
         mutation += _CLEAR_ROUTE
-    body = heads(_WHOLE_BODY, len(forward.body))
-    around = (_PHASES["request_body"], _COMMON)
+    before = mutation + heads(_WHOLE_BODY, len(forward.body))
+    before = heads((_PHASES["request_body"], _COMMON), len(before) + len(forward.body)) + before
     signed = _entry(SIGNED, forward.region) if forward.region else _SIGNED
-    if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
-        return nested(around, mutation, body, forward.body) + _dynamic_metadata(forward.metadata, signed)
-    before = heads(around, len(mutation) + len(body) + len(forward.body)) + mutation + body
-    return Segments((before, *segments(forward.body), _dynamic_metadata(forward.metadata, signed)))
+    return _around(before, forward.body, _dynamic_metadata(forward.metadata, signed))
 
 
 def immediate(reply: Reply) -> Payload:
@@ -169,9 +163,7 @@ def immediate(reply: Reply) -> Payload:
     details = field(_DETAILS, reply.details.encode())
     before = heads((_IMMEDIATE,), len(before) + size + len(details)) + before
     after = details + _told(reply)
-    if size < LARGE:
-        return b"".join((before, reply.body, after))
-    return Segments((before, reply.body, after))
+    return _around(before, reply.body, after)
 
 
 def head(head: Head) -> bytes:
@@ -185,23 +177,24 @@ def replaced_head(reply: Reply) -> bytes:
     return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _told(reply)
 
 
-def replaced_whole(reply: Reply) -> bytes:
+def replaced_whole(reply: Reply) -> Payload:
     """Build a whole response in place of one that has headers only (`CONTINUE_AND_REPLACE`)."""
     body = heads(_WHOLE_BODY, len(reply.body))
-    whole = nested((_PHASES["response_headers"], _COMMON), _REPLACE, _replacement(reply), body, reply.body)
-    return whole + _told(reply)
+    before = b"".join((_REPLACE, _replacement(reply), body))
+    before = heads((_PHASES["response_headers"], _COMMON), len(before) + len(reply.body)) + before
+    return _around(before, reply.body, _told(reply))
 
 
 def streamed(
-    data: bytes, end_of_stream: bool, metadata: Metadata | None = None, usage: EnvoyTokenUsage | None = None
-) -> bytes:
+    data: Payload, end_of_stream: bool, metadata: Metadata | None = None, usage: EnvoyTokenUsage | None = None
+) -> Payload:
     """Build a piece of a response's body."""
     after = _dynamic_metadata(metadata) if usage is None else _dynamic_metadata(metadata) + _token_usage(usage)
     if not end_of_stream:
-        return b"".join((_before_piece(len(data)), data, after))
+        return _around(_before_piece(len(data)), data, after)
     piece = _PIECE + varint(len(data))
     before = heads(_STREAMED, len(piece) + len(data) + len(_PIECE_END)) + piece
-    return b"".join((before, data, _PIECE_END, after))
+    return _around(before, data, _PIECE_END + after)
 
 
 def more_time(seconds: float) -> bytes:
@@ -209,6 +202,13 @@ def more_time(seconds: float) -> bytes:
     response = pb.ProcessingResponse()
     response.override_message_timeout.FromMilliseconds(math.ceil(seconds * 1000))
     return response.SerializeToString()
+
+
+def _around(before: bytes, body: Payload, after: bytes) -> Payload:
+    """Return a message around a body, which is copied only if it is small."""
+    if type(body) is bytes and len(body) < LARGE:
+        return b"".join((before, body, after))
+    return Segments((before, *segments(body), after))
 
 
 def _before_piece(size: int) -> bytes:

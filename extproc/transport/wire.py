@@ -52,7 +52,7 @@ from extproc.exchange.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from extproc.payload import Payload
+from extproc.payload import Payload, joined
 from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.tenancy.jwt_tokens import JwtResult
 from extproc.transport import ext_proc_pb2 as pb
@@ -119,7 +119,7 @@ class ExtProcSession:
         self._upstream_ended = False
         self._timeout_extended = False
         self._out: list[Payload] = []
-        self._pieces: list[bytes] = []
+        self._pieces: list[Payload] = []
         self._metadata: dict[str, str | int | bool] = {}
         self._usage: EnvoyTokenUsage | None = None
         self._last_piece = False
@@ -332,7 +332,7 @@ class ExtProcSession:
     def _close_body(self) -> None:
         """Make one message of the pieces queued since the last."""
         if self._pieces:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            data = self._pieces[0] if len(self._pieces) == 1 else joined(self._pieces)
             self._out.append(messages.streamed(data, self._last_piece, self._metadata, self._usage))
             self._pieces, self._metadata, self._usage = [], {}, None
 

@@ -127,7 +127,9 @@ def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
     usage = completed.usage
     counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
     more = (usage.reasoning, usage.written_for_an_hour, usage.uncounted)
-    return ProcessReply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [completed.body]
+    return ProcessReply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [
+        bytes(completed.body)
+    ]
 
 
 def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> None:

@@ -18,7 +18,7 @@ from extproc.bedrock.converse import (
 )
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.sigv4 import Signer
-from extproc.payload import Segments, segments
+from extproc.payload import Payload, Segments, joined, segments
 
 base64 = st.text(st.sampled_from("ABz09+/="), max_size=12)
 blocks = st.lists(st.text(st.characters(max_codepoint=0x7F), max_size=5).map(TextContent) | base64, max_size=5)
@@ -34,6 +34,13 @@ def test_pieces_are_their_bytes(parts: list[bytes]) -> None:
     whole = b"".join(parts)
     assert (len(pieces), bytes(pieces), b"".join(segments(pieces))) == (len(whole), whole, whole)
     assert segments(whole) == (whole,)
+
+
+@given(st.lists(st.binary(max_size=5) | st.lists(st.binary(max_size=5), max_size=3).map(Segments), max_size=4))
+def test_payloads_are_joined_as_their_bytes_are(payloads: list[Payload]) -> None:
+    whole = joined(payloads)
+    assert bytes(whole) == b"".join(map(bytes, payloads))
+    assert isinstance(whole, Segments) is any(isinstance(one, Segments) for one in payloads)
 
 
 @given(blocks)

@@ -4,6 +4,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from extproc.exchange.directives import Forward, Head, Reply
+from extproc.payload import Segments
 from extproc.shared_names import METADATA_NAMESPACE
 from extproc.telemetry.token_usage import EnvoyTokenUsage
 from extproc.transport import ext_proc_pb2 as pb
@@ -34,15 +35,19 @@ def test_numbers(number):
     assert written == seconds.SerializeToString()
 
 
+@pytest.mark.parametrize("in_segments", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_bodies_of_every_size(size):
+def test_bodies_of_every_size(size, in_segments):
     body = b"b" * size
-    reply = Reply(503, (("x", "y"),), body, "details", (), METADATA)
-    sent = read(bytes(messages.forwarded(Forward("/p", "a", (), body)))).request_body.response
+    payload = Segments((body[: size // 3], memoryview(body)[size // 3 :])) if in_segments else body
+    reply = Reply(503, (("x", "y"),), payload, "details", (), METADATA)
+    sent = read(messages.forwarded(Forward("/p", "a", (), payload))).request_body.response
     assert sent.body_mutation.body == body
     assert read(messages.immediate(reply)).immediate_response.body == body
     assert read(messages.replaced_whole(reply)).response_headers.response.body_mutation.body == body
-    assert read(messages.streamed(body, True)).response_body.response.body_mutation.streamed_response.body == body
+    for last in (False, True):
+        piece = read(messages.streamed(payload, last, METADATA)).response_body.response.body_mutation.streamed_response
+        assert (piece.body, piece.end_of_stream) == (body, last)
 
 
 @pytest.mark.parametrize("size", SIZES[:-1])

@@ -14,13 +14,15 @@ import hyperframe.frame as hf
 import pytest
 from hpack import Encoder
 
-from extproc.exchange.directives import Abort, Body, Forward, Head, Wait
+from extproc.exchange.directives import Abort, Body, Forward, Head, Reply, Wait
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.payload import Segments
 from extproc.transport import service
 from extproc.transport.http2.frames import PREFACE
 from extproc.transport.stream import Clock
 from tests.unit.transport.served import FORWARD, PROCESS, REPLY, WAITING, Job, send_each
+
+LARGE = Segments([b"a", memoryview(b"y" * (6 << 20))[2:], b"z"])
 
 
 async def test_a_whole_exchange_and_a_clean_end_when_envoy_ends_it(gateway, envoy):
@@ -126,13 +128,24 @@ async def test_a_message_over_the_limit_ends_the_stream_in_error(gateway, envoy)
 
 
 async def test_a_message_over_grpcios_own_limit_passes_both_ways(gateway, envoy):
-    size = 6 << 20
-    body = Segments([b"a", memoryview(b"y" * size)[2:], b"z"])
-    script = {**WAITING, RequestBody: [[Forward("/", "b", (), body)]]}
+    size = len(LARGE)
+    script = {**WAITING, RequestBody: [[Forward("/", "b", (), LARGE)]]}
     async with gateway(script, message_bytes=8 << 20) as running:
         _, response = await send_each(running.process(), envoy.request_headers(), envoy.request_body(b"x" * size))
-        assert envoy.read(response)["body"] == bytes(body)
+        assert envoy.read(response)["body"] == bytes(LARGE)
         assert running.exchange.events[-1] == RequestBody(b"x" * size)
+
+
+@pytest.mark.parametrize("directives", [[Head(200, ()), Body(LARGE, True)], [Reply(200, (), LARGE, "x")]])
+async def test_a_response_in_segments_arrives_whole(directives, gateway, envoy):
+    script = {**WAITING, ResponseHeaders: [[]], ResponseBody: [directives]}
+    async with gateway(script) as running:
+        call = running.process()
+        await send_each(call, envoy.request_headers(), envoy.request_body())
+        await call.write(envoy.response_headers())
+        await call.write(envoy.response_body(b"a", end_of_stream=True))
+        head, body = [envoy.read(await call.read()) for _ in range(2)]
+        assert (head["kind"], body["piece"], body["end_of_stream"]) == ("response_headers", bytes(LARGE), True)
 
 
 class TestJobsOfServers:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from extproc.exchange.directives import Body, Continue, Forward, Head, Reply
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, ResponseTrailers
+from extproc.payload import LARGE
 from extproc.transport import ext_proc_pb2 as pb
-from extproc.transport.messages import LARGE
 from extproc.transport.wire import ExtProcSession, SessionState, WireError
 
 JSON = ("content-type", "application/json")
