@@ -34,6 +34,7 @@ from extproc.exchange.local_replies import bedrock_idle, response_too_large, sta
 from extproc.exchange.meter import Meter
 from extproc.openai import sse
 from extproc.openai.errors import ApiError
+from extproc.payload import Payload, joined
 from extproc.shared_names import LONGEST_CALL_SECONDS
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
@@ -227,7 +228,7 @@ class StreamedResponse:
             return stream_too_long(f"more than {MAX_STREAM_BYTES:,} bytes")
         return stream_too_long(f"more than {STREAM_SECONDS} seconds")
 
-    def _write(self, data: bytes, *, last: bool = False) -> list[Directive]:
+    def _write(self, data: Payload, *, last: bool = False) -> list[Directive]:
         if not data and not last:
             return []
         self._sent += len(data)
@@ -262,7 +263,7 @@ class StreamedResponse:
             if failure.bedrock_error and not self._stream.counted:
                 self._meter.reject()
             raise failure.error
-        return self._write(failure.written + self._stream.fail(failure.error), last=True)
+        return self._write(joined((failure.written, self._stream.fail(failure.error))), last=True)
 
     def _account(self) -> None:
         """Record the usage before the last directive: later code may not run."""

@@ -90,7 +90,7 @@ class ResponsesPending(msgspec.Struct, frozen=True):
 
     def _encoder(self, context: ResponseContext, clock: Clock) -> ResponsesEncoder:
         seal = partial(_sealed, ReasoningSeal(context.keys), self.model_id) if self.sealed else None
-        head = response_head(f"resp_{context.id}", context.created, self.model, bytes(self.echo))
+        head = response_head(f"resp_{context.id}", context.created, self.model, memoryview(self.echo))
         return ResponsesEncoder(context.id, head, self.names, clock=clock, summary=self.summary, seal=seal)
 
 

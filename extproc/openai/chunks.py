@@ -14,6 +14,7 @@ import msgspec
 from extproc.openai import sse
 from extproc.openai.completion import Usage, custom_call, tool_call
 from extproc.openai.errors import ApiError
+from extproc.payload import Payload
 from extproc.value import Value
 
 _json: Final = msgspec.json.encode
@@ -181,15 +182,15 @@ class StreamEncoder(ABC):
     """An encoder of one stream's chunks as server-sent events of one API."""
 
     @abstractmethod
-    def encode(self, chunk: Chunk) -> bytes:
+    def encode(self, chunk: Chunk) -> Payload:
         """Return the events of a chunk; there may be none. Raises a 502 `ApiError` if the stream is too long."""
 
     @abstractmethod
-    def end(self) -> bytes:
+    def end(self) -> Payload:
         """Return the last events of a whole stream."""
 
     @abstractmethod
-    def fail(self, error: ApiError) -> bytes:
+    def fail(self, error: ApiError) -> Payload:
         """Return the last events of a stream that fails after its beginning."""
 
 

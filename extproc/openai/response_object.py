@@ -1,7 +1,8 @@
 """The response to POST /responses: the `response` object, and its output items.
 
 Every key that OpenAI's schema requires is always there, null where it is empty. What the request decides is encoded
-once (`ResponseHead`), what happens afterwards is added for each event that carries the object.
+once (`ResponseHead`), what happens afterwards is added for each event that carries the object. Long members that repeat
+the request are not copied into those events.
 
 Source: `Response` in OpenAI's API description, and `types/responses/response.py` of the openai package; the keys that
 strict clients insist on are those of `ResponseResource` in https://github.com/openresponses/openresponses.
@@ -16,7 +17,7 @@ from msgspec import Raw
 
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.value import Value
+from extproc.payload import LARGE, Payload, Segments
 
 _RATE, _SERVER = "rate_limit_exceeded", "server_error"
 _FUNCTION = Raw(b'"function"')
@@ -28,26 +29,26 @@ _LATER_MEMBERS: Mapping[str, Any] = MappingProxyType(
 """The members of a response that its end decides, as they are before it."""
 
 
-class ResponseHead(Value, frozen=True):
-    """The members of a response that are known before the model begins, as the beginning of a JSON object."""
+class ResponseHead:
+    """The members of a response that are known before the model begins, as the beginning of a JSON object.
 
-    json: bytes
+    `own` is that beginning, with a comma at its end; `echo` is an object of the members that repeat the request.
+    """
 
-    def encode(self, status: str, output: bytes, more: dict[str, Any]) -> bytes:
+    def __init__(self, own: bytes, echo: bytes | memoryview) -> None:
+        self._own = own
+        self._echo = memoryview(echo)[1:-1]
+
+    def encode(self, status: str, output: bytes, more: dict[str, Any]) -> Payload:
         """Return the object; `output` is a JSON list, `more` are its other members, or those that differ."""
-        rest = {**_LATER_MEMBERS, **more}
-        return (
-            self.json
-            + b',"status":'
-            + msgspec.json.encode(status)
-            + b',"output":'
-            + output
-            + b","
-            + msgspec.json.encode(rest)[1:]
-        )
+        later = msgspec.json.encode({**_LATER_MEMBERS, **more})[1:]
+        rest = b"".join((b',"status":', msgspec.json.encode(status), b',"output":', output, b",", later))
+        if len(self._echo) < LARGE:
+            return b"".join((self._own, self._echo, rest))
+        return Segments((self._own, self._echo, rest))
 
 
-def response_head(response_id: str, created: int, model: str, echo: bytes) -> ResponseHead:
+def response_head(response_id: str, created: int, model: str, echo: bytes | memoryview) -> ResponseHead:
     """Return the head of a response; `echo` are the members that repeat the request, as a JSON object."""
     own = {
         "id": response_id,
@@ -61,7 +62,7 @@ def response_head(response_id: str, created: int, model: str, echo: bytes) -> Re
         "frequency_penalty": 0,
         "top_logprobs": 0,
     }
-    return ResponseHead(msgspec.json.encode(own)[:-1] + b"," + echo[1:-1])
+    return ResponseHead(msgspec.json.encode(own)[:-1] + b",", echo)
 
 
 def tool_object(tool: Raw) -> Raw:

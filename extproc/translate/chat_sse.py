@@ -16,6 +16,7 @@ from extproc.openai import sse
 from extproc.openai.chunks import StreamEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
+from extproc.payload import Payload, joined
 from extproc.translate.chat_completion import decode
 from extproc.translate.chat_stream import ChatStream, State
 from extproc.translate.completed import Completed
@@ -29,7 +30,7 @@ class StreamError(Exception):
     `bedrock_error` is AWS's own message for the log, empty if AWS did not fail.
     """
 
-    def __init__(self, error: ApiError, written: bytes, bedrock_error: str = "") -> None:
+    def __init__(self, error: ApiError, written: Payload, bedrock_error: str = "") -> None:
         super().__init__(error.message)
         self.error = error
         self.written = written
@@ -81,11 +82,11 @@ class ChatSse:
         """Return whether the metadata event was the last to arrive: only the end of the bytes is missing."""
         return self._stream.state is State.COUNTED and not self._decoder.pending
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Payload:
         """Return the server-sent events that `data` completes. Raises `StreamError` where the stream fails."""
         return self._write(self._decoder.feed(data))
 
-    def end(self) -> bytes:
+    def end(self) -> Payload:
         """Return the last events, after the last bytes. Raises `StreamError` if the stream is incomplete."""
         self._write(self._decoder.close())
         try:
@@ -94,21 +95,21 @@ class ChatSse:
             raise StreamError(error, b"") from error
         return self._encoder.end()
 
-    def fail(self, error: ApiError) -> bytes:
+    def fail(self, error: ApiError) -> Payload:
         """Return the last events of a stream that fails, for whatever reason, after its beginning."""
         return self._encoder.fail(error)
 
-    def _write(self, events: list[Event]) -> bytes:
+    def _write(self, events: list[Event]) -> Payload:
         self.events += len(events)
-        written: list[bytes] = []
+        written: list[Payload] = []
         for event in events:
             try:
                 for chunk in self._stream.feed(event):
                     written.append(self._encoder.encode(chunk))  # noqa: PERF401 - a generator costs more
             except ApiError as error:
                 bedrock_error = str(event.error) if isinstance(event, StreamException) else ""
-                raise StreamError(error, b"".join(written), bedrock_error) from error
-        return written[0] if len(written) == 1 else b"".join(written)
+                raise StreamError(error, joined(written), bedrock_error) from error
+        return written[0] if len(written) == 1 else joined(written)
 
 
 def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Completed:
@@ -122,4 +123,4 @@ def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Com
         stream.end()
     except ApiError as failure:
         raise ModelError(failure, usage(response.usage, None, stream.text_bytes)) from failure
-    return Completed(b"".join([*written, encoder.end()]), stream.usage, stream.finish, sse.CONTENT_TYPE)
+    return Completed(joined([*written, encoder.end()]), stream.usage, stream.finish, sse.CONTENT_TYPE)

@@ -57,9 +57,11 @@ from extproc.openai.response_object import (
     reasoning_item,
     usage_object,
 )
+from extproc.payload import Payload, joined
 from extproc.translate.errors import bad_response
 from extproc.translate.response_limits import Kept
 
+_EVENT_END = b"}\n\n"
 _ITEM = 256
 """Bytes that an item, or an annotation, counts beside its texts."""
 
@@ -126,11 +128,11 @@ class ResponsesEncoder(StreamEncoder):
         self._finish = ""
 
     @property
-    def response(self) -> bytes:
+    def response(self) -> Payload:
         """The response object, after `end`."""
         return self._object(self._status(), self._end)
 
-    def encode(self, chunk: Chunk) -> bytes:
+    def encode(self, chunk: Chunk) -> Payload:
         """Return the events of a chunk."""
         if type(chunk) is ContentChunk:  # nearly all of them
             item = self._item
@@ -143,7 +145,7 @@ class ResponsesEncoder(StreamEncoder):
             return self._reason(chunk.text)
         return self._once(chunk)
 
-    def _once(self, chunk: Chunk) -> bytes:
+    def _once(self, chunk: Chunk) -> Payload:
         """Return the events of a chunk of which there is one for an item, or for the message."""
         match chunk:
             case ReasoningEndChunk():
@@ -166,26 +168,27 @@ class ResponsesEncoder(StreamEncoder):
                 self._end["usage"] = usage_object(chunk.usage)
         return b""
 
-    def end(self) -> bytes:
+    def end(self) -> Payload:
         """Return the last event, with the whole response."""
         status = self._status()
         if status == "completed":
             self._end["completed_at"] = int(self._clock())
         return self._whole(f"response.{status}", status, self._end)
 
-    def fail(self, error: ApiError) -> bytes:
+    def fail(self, error: ApiError) -> Payload:
         """Return the end of a response that has failed. What was open stays in progress for ever."""
         begun = b"" if self._sequence else self._begin()
-        return begun + self._whole("response.failed", "failed", {**self._end, "error": error_object(error)})
+        failed = self._whole("response.failed", "failed", {**self._end, "error": error_object(error)})
+        return joined((begun, failed))
 
     # The response
 
     def _status(self) -> str:
         return "incomplete" if self._end.get("incomplete_details") else "completed"
 
-    def _begin(self) -> bytes:
+    def _begin(self) -> Payload:
         created = self._whole("response.created", "in_progress", {})
-        return created + self._whole("response.in_progress", "in_progress", {})
+        return joined((created, self._whole("response.in_progress", "in_progress", {})))
 
     def _stop(self, chunk: FinishChunk) -> bytes:
         self._end["incomplete_details"] = incomplete_details(chunk.reason)
@@ -195,21 +198,24 @@ class ResponsesEncoder(StreamEncoder):
             self._end["trace"] = chunk.trace
         return self._close(self._status())
 
-    def _object(self, status: str, more: Members) -> bytes:
+    def _object(self, status: str, more: Members) -> Payload:
         return self._head.encode(status, b"[" + b",".join(self._output) + b"]", more)
 
-    def _whole(self, kind: str, status: str, more: Members) -> bytes:
-        return self._write(kind, b'{"response":' + self._object(status, more))
+    def _whole(self, kind: str, status: str, more: Members) -> Payload:
+        return joined((self._event_head(kind) + b'"response":', self._object(status, more), _EVENT_END))
 
     def _event(self, kind: str, members: Members) -> bytes:
         return self._write(kind, msgspec.json.encode(members)[:-1])
 
     def _write(self, kind: str, members: bytes) -> bytes:
         """Return an event; `members` are a JSON object without its end."""
+        return self._event_head(kind) + members[1:] + _EVENT_END
+
+    def _event_head(self, kind: str) -> bytes:
+        """Return what comes before the members of an event's own."""
         number = self._sequence
         self._sequence = number + 1
-        head = f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number},'
-        return head.encode() + members[1:] + b"}\n\n"
+        return f'event: {kind}\ndata: {{"type":"{kind}","sequence_number":{number},'.encode()
 
     # Items
 

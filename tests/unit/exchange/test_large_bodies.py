@@ -1,4 +1,4 @@
-"""Memory of a large request: from the socket's bytes to Bedrock's request, through every layer.
+"""Memory of a large request, from the socket's bytes to Bedrock's request, and of the response that repeats it.
 
 Envoy holds its own copies, and so does the process that translates; only the worker's are counted here. The client's
 bytes are made before the counting begins.
@@ -9,7 +9,7 @@ import json
 import os
 import random
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from msgspec.structs import replace as altered
 
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.sigv4 import Signer
-from extproc.config import LimitSettings
+from extproc.config import EndpointSettings, LimitSettings
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import TranslationJob
+from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.incoming import Incoming
@@ -47,8 +48,10 @@ REQUEST = fields.block(
 
 @pytest.fixture
 def session(gateway: Gateway) -> Session:
-    settings = altered(gateway.settings, limits=LimitSettings(request_bytes=2 * SIZE))
-    roomy = replace(gateway, settings=settings)
+    settings = altered(
+        gateway.settings, limits=LimitSettings(request_bytes=2 * SIZE), endpoints=EndpointSettings(responses=True)
+    )
+    roomy = replace(gateway, settings=settings, directory=Directory(settings))
     clock = Clock(lambda: NOW, lambda: 0.0)
     made = Session(lambda: ExtProcStream(Exchange(roomy, "0" * 32), clock, 30.0), lambda: b"", 3 * SIZE)
     greeting = frames.settings({frames.INITIAL_WINDOW_SIZE: WINDOW}) + frames.window_update(0, WINDOW)
@@ -56,10 +59,9 @@ def session(gateway: Gateway) -> Session:
     return made
 
 
-def request_headers() -> pb.ProcessingRequest:
-    headers = {":method": "POST", ":path": "/oai/v1/chat/completions", "authorization": "Bearer qc_test"}
+def http_headers(headers: dict[str, str]) -> pb.HttpHeaders:
     values = [pb.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()]
-    return pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=pb.HeaderMap(headers=values)))
+    return pb.HttpHeaders(headers=pb.HeaderMap(headers=values))
 
 
 def chat(content: object) -> bytes:
@@ -71,12 +73,20 @@ def with_image(url: object) -> bytes:
     return chat([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}])
 
 
-def call(body: bytes) -> bytes:
-    """Return Envoy's bytes for a request with this body, in DATA frames of the usual size."""
-    out = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)
-    whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
-    for message in (request_headers().SerializeToString(), whole.SerializeToString()):
-        data = framing.prefix(len(message)) + message
+def call(body: bytes, path: str = "/oai/v1/chat/completions") -> bytes:
+    """Return Envoy's bytes for a request with this body."""
+    head = http_headers({":method": "POST", ":path": path, "authorization": "Bearer qc_test"})
+    whole = pb.HttpBody(body=body, end_of_stream=True)
+    messages = (pb.ProcessingRequest(request_headers=head), pb.ProcessingRequest(request_body=whole))
+    return frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST) + data_frames(*messages)
+
+
+def data_frames(*messages: pb.ProcessingRequest) -> bytes:
+    """Return messages of Envoy's in DATA frames of the usual size."""
+    out = b""
+    for message in messages:
+        encoded = message.SerializeToString()
+        data = framing.prefix(len(encoded)) + encoded
         size = frames.DEFAULT_FRAME_BYTES
         out += b"".join(frames.frame(frames.DATA, 0, 1, data[at : at + size]) for at in range(0, len(data), size))
     return out
@@ -117,7 +127,11 @@ def responses_to(session: Session, wire: bytes, process: Process) -> list[pb.Pro
     for data in reads(wire):
         session.receive(data)
         output += b"".join(session.data_to_send())
-    output += b"".join(settle(session, process))
+    return messages_in(output + b"".join(settle(session, process)))
+
+
+def messages_in(output: bytes) -> list[pb.ProcessingResponse]:
+    """Return the messages in these frames."""
     messages, replies = framing.Messages(WINDOW), list[Any]()
     incoming = Incoming(frames.DEFAULT_FRAME_BYTES)
     incoming.feed(output)
@@ -210,3 +224,45 @@ def test_a_fault_at_the_end_of_a_large_image_is_rejected(session: Session, proce
     *_, output = responses_to(session, call(with_image(url)), process)
     error = json.loads(output.immediate_response.body)["error"]
     assert (error["code"], error["param"]) == (code, "messages[0].content[1].image_url.url")
+
+
+def bedrock_response(event: Callable[..., bytes], *, streamed: bool) -> bytes:
+    """Return Envoy's bytes for Bedrock's response."""
+    usage = {"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}}
+    if streamed:
+        kind = "application/vnd.amazon.eventstream"
+        delta = {"contentBlockIndex": 0, "delta": {"text": "Hi"}}
+        events = [event("messageStart", {"role": "assistant"}), event("contentBlockDelta", delta)]
+        events.append(event("contentBlockStop", {"contentBlockIndex": 0}))
+        events += [event("messageStop", {"stopReason": "end_turn"}), event("metadata", {"metrics": {}, **usage})]
+        body = b"".join(events)
+    else:
+        kind = "application/json"
+        message = {"role": "assistant", "content": [{"text": "Hi"}]}
+        body = json.dumps({"output": {"message": message}, "stopReason": "end_turn", **usage}).encode()
+    head = pb.ProcessingRequest(response_headers=http_headers({":status": "200", "content-type": kind}))
+    whole = pb.ProcessingRequest(response_body=pb.HttpBody(body=body))
+    return data_frames(head, whole, pb.ProcessingRequest(response_body=pb.HttpBody(end_of_stream=True)))
+
+
+@pytest.mark.parametrize(("streamed", "times"), [(True, 3), (False, 1)])
+def test_a_response_repeats_long_members_of_its_request_without_a_copy(
+    session: Session, process: Process, event: Callable[..., bytes], streamed: bool, times: int
+) -> None:
+    """The first two events of a stream and the last repeat them."""
+    text = "word " * (SIZE // 5)
+    request = {"model": "anthropic.claude-sonnet-4-6", "input": "Hi", "instructions": text, "stream": streamed}
+    responses_to(session, call(json.dumps(request).encode(), "/oai/v1/responses"), process)
+    wire = bedrock_response(event, streamed=streamed)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        session.receive(wire)
+        out = session.data_to_send()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most - before < SIZE // 4
+    messages = messages_in(frames.PREFACE + b"".join(out))
+    pieces = [one.response_body.response.body_mutation.streamed_response.body for one in messages]
+    assert b"".join(pieces).count(text.encode()) == times

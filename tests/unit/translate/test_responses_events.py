@@ -38,6 +38,19 @@ def event(written: stream_events.StreamEvent) -> StreamEvent:
 LONG = "n" * (1 << 20)
 
 
+def test_long_members_of_the_request_are_repeated_as_short_ones_are() -> None:
+    def written(echo: bytes) -> bytes:
+        head = response_head("resp_1", 1, "m", echo)
+        events = ResponsesEncoder("1", head, {}, clock=lambda: 2, summary=True, seal=None)
+        body = converse({"text": "Hi"})
+        stream = bytes(whole_stream(body, ChatStream(itemised=True), events).body)
+        return stream + bytes(events.response) + bytes(events.fail(ApiError(502, "Failed.")))
+
+    short, long = b'{"user":"u"}', b'{"user":"%b"}' % LONG.encode()
+    assert written(short).count(short[1:-1]) == 5
+    assert written(long) == written(short).replace(short[1:-1], long[1:-1])
+
+
 @pytest.mark.parametrize("custom", [frozenset[str](), frozenset({LONG, "f"})])
 @pytest.mark.parametrize("names", [(LONG, "c1"), ("f", LONG)])
 def test_names_and_ids_of_calls_are_limited(names: tuple[str, str], custom: frozenset[str]) -> None:
