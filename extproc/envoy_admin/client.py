@@ -8,6 +8,7 @@ Decision: docs/decisions.md, D275.
 
 import asyncio
 import contextlib
+import errno
 import io
 from collections.abc import Awaitable
 from http.client import HTTPException, HTTPResponse
@@ -44,6 +45,21 @@ class Admin:
         """Return whether Envoy has everything that its configuration names, and serves."""
         return await self._ask("GET", "/ready") is not None
 
+    async def responds(self, seconds: float) -> bool | None:
+        """Return whether Envoy's main thread responds within `seconds`, whatever it responds; `None` if nobody listens.
+
+        While it is drained it responds with 503. The socket of an Envoy that serves may have been removed.
+        """
+        try:
+            await _exchange(asyncio.open_unix_connection(self._path), "GET", "envoy", "/ready", seconds)
+        except HTTPException:  # it closed the connection: it runs
+            return True
+        except TimeoutError:
+            return False
+        except OSError as error:
+            return False if error.errno == errno.ENOTCONN else None  # the queue of its socket is full
+        return True
+
     async def gauge(self, name: str) -> int | None:
         """Return the value of one of Envoy's statistics; `None` if Envoy does not respond or has none of that name."""
         text = await self._ask("GET", f"/stats?filter=^{name.replace('.', '[.]')}$")
@@ -79,9 +95,11 @@ async def healthy(address: Address) -> bool:
     return status == 200
 
 
-async def _exchange(connecting: Awaitable[_Streams], method: str, host: str, target: str) -> tuple[int, str]:
+async def _exchange(
+    connecting: Awaitable[_Streams], method: str, host: str, target: str, seconds: float | None = None
+) -> tuple[int, str]:
     """Make one request, on a connection for it alone; return the status and the body. Raises one of `_UNREACHABLE`."""
-    async with asyncio.timeout(_SECONDS):
+    async with asyncio.timeout(_SECONDS if seconds is None else seconds):
         reader, writer = await connecting
         try:
             head = f"{method} {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"

@@ -5,6 +5,8 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as UnixSocket  # noqa: N812 - the fixture has its name
 
 import pytest
 
@@ -36,6 +38,13 @@ def socket() -> Iterator[Path]:
         yield Path(name, "s")
 
 
+def unix_socket() -> UnixSocket:
+    """Return a socket whose calls do not wait."""
+    made = UnixSocket(AF_UNIX)
+    made.setblocking(False)
+    return made
+
+
 @contextlib.asynccontextmanager
 async def listening(path: Path, response: bytes) -> AsyncIterator[list[bytes]]:
     """Send this to every client, and close its connection; the requests are collected."""
@@ -63,6 +72,7 @@ async def test_nobody_listens(socket: Path) -> None:
     admin = Admin(socket)
     assert not await admin.present()
     assert not await admin.ready()
+    assert await admin.responds(60) is None
     assert await admin.gauge(NAME) is None
     assert not await healthy(Address("127.0.0.1", 1))
 
@@ -73,6 +83,42 @@ async def test_one_that_never_responds_counts_as_away(socket: Path, monkeypatch:
     async with await asyncio.start_unix_server(lambda _, writer: held.append(writer), socket):
         assert not await Admin(socket).fail_health_checks()
         held[0].close()
+
+
+@pytest.mark.parametrize("shape", RESPONSES)
+async def test_any_response_is_one(socket: Path, shape: str) -> None:
+    """A 503, which Envoy sends while it is drained, shows as well as a 200 that its main thread runs."""
+    async with listening(socket, RESPONSES[shape][0]) as requests:
+        assert await Admin(socket).responds(60) is True
+    [head] = requests
+    assert head.startswith(b"GET /ready HTTP/1.1\r\nhost: envoy\r\n")
+
+
+async def test_silence_is_no_response(socket: Path) -> None:
+    held: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_unix_server(lambda _, writer: held.append(writer), socket):
+        assert await Admin(socket).responds(0.05) is False
+        held[0].close()
+
+
+async def test_neither_is_a_queue_of_connections_that_is_full(socket: Path) -> None:
+    """Readers of /metrics fill the queue of an Envoy whose main thread takes none of them."""
+    with contextlib.ExitStack() as stack:
+        stuck = stack.enter_context(unix_socket())
+        stuck.bind(str(socket))
+        stuck.listen(1)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(10):
+                stack.enter_context(unix_socket()).connect(str(socket))
+        with pytest.raises(BlockingIOError):
+            stack.enter_context(unix_socket()).connect(str(socket))
+        assert await Admin(socket).responds(60) is False
+
+
+async def test_a_socket_whose_program_is_gone_is_nobodys(socket: Path) -> None:
+    with unix_socket() as left_behind:
+        left_behind.bind(str(socket))
+    assert await Admin(socket).responds(60) is None
 
 
 @pytest.mark.parametrize(("status", "expected"), [(b"200 OK", True), (b"503 Service Unavailable", False)])
