@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ from extproc.stack.callers_tls import PublishedTls
 from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.stack.supervisor import Program, ProgramError, Report, Supervisor
 from extproc.stack.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
-from extproc.stack.watch import Watch
+from extproc.stack.watch import Probe, Watch
 from extproc.telemetry.lines import to_stdout
 from extproc.transport.listen import ListenError
+from extproc.transport.probe import responds
 from extproc.worker.tls import TlsFiles
 
 DRAIN_SECONDS = 30.0
@@ -189,8 +191,9 @@ class _Stack:
                 "the lines above have the reason"
             ) from error
         self._caretaker.check()  # Envoy's admin socket is there now
-        for name in self._workers:
-            watch = Watch(self._supervisor, name, self._socket(name).path, self._report)
+        probes: dict[str, Probe] = {name: partial(responds, self._socket(name).path) for name in self._workers}
+        for name, probe in {**probes, "envoy": self._admin.responds}.items():
+            watch = Watch(self._supervisor, name, probe, self._report)
             self._tasks.append(asyncio.create_task(watch.run()))
         return StackAddresses(self._listen, local_url, self._health)
 

@@ -1,26 +1,31 @@
-"""The watch for stuck workers, and their replacement.
+"""The watch for stuck programs, workers and Envoy, and their replacement.
 
-A worker counts as stuck when its event loop sends no health status to `misses` health checks in a row, each with a
-timeout of `seconds`. One that is busy for a moment sends its status late, and the count starts again. A worker that has
-not sent any since its start has `first_misses` health checks: it may wait for AWS.
+A program counts as stuck when its event loop does not respond to `misses` health checks in a row, each with a timeout
+of `seconds`. One that is busy for a moment responds late, and the count starts again. A program that has not responded
+to any since its start has `first_misses` health checks: a worker may wait for AWS.
+
+A worker's event loop is asked for its health status; Envoy's is that of its main thread, which has the admin interface
+and no calls, so that a flood, which keeps its other threads busy, does not keep it from responding.
 
 Invariant: only a process that missed all the health checks itself is killed, and it is killed, because a loop that is
 stuck does not handle SIGTERM. Calls on other workers go on.
 
-Decision: docs/decisions.md, D76.
+Decision: docs/decisions.md, D76, D318.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from extproc.stack.supervisor import Report, Supervisor
-from extproc.transport.probe import responds
+
+Probe = Callable[[float], Awaitable[bool | None]]
+"""Makes a health check; returns whether there was a response within so many seconds, `None` if it could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """Limits beyond which a worker is stuck."""
+    """Limits beyond which a program is stuck."""
 
     seconds: float = 5.0
     """Timeout of a health check, and their interval: three take 15 s."""
@@ -39,11 +44,11 @@ class _Record:
 
 @dataclass(slots=True)
 class Watch:
-    """A watch on one worker, `name`, whose socket is at `path`."""
+    """A watch on one program, `name`."""
 
     supervisor: Supervisor
     name: str
-    path: str
+    probe: Probe
     report: Report
     limits: WatchLimits = field(default_factory=WatchLimits)
     _record: _Record = field(default_factory=_Record)
@@ -54,10 +59,10 @@ class Watch:
             next_question = asyncio.create_task(asyncio.sleep(self.limits.seconds))
             pid = self.supervisor.pid(self.name)
             try:
-                responded = await responds(self.path, self.limits.seconds)
-                if pid is not None and pid == self.supervisor.pid(self.name):
+                responded = await self.probe(self.limits.seconds)
+                if responded is not None and pid is not None and pid == self.supervisor.pid(self.name):
                     self.note(pid, responded, self.supervisor.replace)
-            except Exception as error:  # a bug here must not end the watch, nor the worker
+            except Exception as error:  # a bug here must not end the watch, nor the program
                 self.report(f"{self.name}: its health could not be checked: {error!r}")
             await next_question
 

@@ -1,5 +1,6 @@
 """Envoy's own last defence: what it does when its memory runs out, with a real Envoy that has none."""
 
+import asyncio
 import json
 import re
 import socket
@@ -20,6 +21,8 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
 
+from extproc.envoy_admin.client import Admin
+
 MODELS = "/oai/v1/models"
 EMBEDDINGS = "/oai/v1/embeddings"
 NOVA = "amazon.nova-micro-v1:0"
@@ -27,18 +30,25 @@ VECTORS = {"model": "cohere.embed-v4:0", "input": ["x"] * 64}
 """A request whose response is longer than a MiB, from which on Envoy knows what a stream holds."""
 
 
-def without_memory(site: Any, listen: str) -> Any:
+def without_memory(site: Any, listen: str, *arguments: str) -> Any:
     """The bootstrap of an Envoy whose heap may have one byte."""
     worker = f"unix:{site.folder}/w0.sock"
-    rendered = site.run("envoy-config", "--listen", listen, "--processor", worker, "--envoy-memory", "64Mi")
+    usual = ("--listen", listen, "--processor", worker, "--envoy-memory", "64Mi")
+    rendered = site.run("envoy-config", *usual, *arguments)
     bootstrap, changes = re.subn(r"max_heap_size_bytes: '?\d+'?", "max_heap_size_bytes: 1", rendered)
     assert changes == 1
     return yaml.safe_load(bootstrap)
 
 
 def test_an_envoy_with_no_memory_at_all_takes_no_connection(site: Any) -> None:
-    port = site.port()
-    site.envoy(yaml.safe_dump(without_memory(site, f"127.0.0.1:{port}")))
+    """It is not taken for stuck either: its admin socket, which `up` asks, is apart from all limits."""
+    port, admin = site.port(), site.folder / "admin.sock"
+    site.envoy(yaml.safe_dump(without_memory(site, f"127.0.0.1:{port}", "--admin", f"unix:{admin}")))
+    wait_until_no_connection_is_taken(port)
+    assert all(asyncio.run(Admin(admin).responds(30)) for _ in range(10))
+
+
+def wait_until_no_connection_is_taken(port: int) -> None:
     end = time.monotonic() + 30
     while True:  # until Envoy has looked at its memory
         with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:

@@ -1,5 +1,6 @@
-"""Faults under a running `up`: a worker that is stuck, files that are removed. Callers notice little of it."""
+"""Faults under a running `up`: a program that is stuck, files that are removed. Callers notice little of it."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from openai import APIError, OpenAI
 
+from extproc.envoy_admin.client import Admin
+from extproc.stack.watch import WatchLimits
 from tests.envoy.held_stream import HeldStream
 
 DEADLINE = 90.0
@@ -64,6 +67,38 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
     assert "whole" in ends, "those of the other worker go on"
     until(lambda: responds(gateway))
     assert gateway.log().count("has not responded") == 1
+
+
+def test_a_stuck_envoy_is_replaced(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    gateway.expect_restarts()
+    held = HeldStream(gateway)
+    [envoy] = gateway.pids("envoy -c")
+    since = len(gateway.log())
+    os.kill(envoy, signal.SIGSTOP)
+    stuck = gateway.wait_for(
+        rf"envoy: stuck: process {envoy} has not responded to 3 health checks in a row, .*killing it", since
+    )
+    gateway.wait_for("envoy: was ended by SIGKILL, starting it again", since + stuck.end())
+    assert held.rest() == "error"
+    until(lambda: responds(gateway))
+    assert envoy not in gateway.pids("envoy -c")
+    assert gateway.log().count("has not responded") == 1
+
+
+def test_an_envoy_that_is_drained_is_not_taken_for_stuck(start_gateway: Any) -> None:
+    """What the stop of `up` does first makes Envoy respond to health checks with 503, for as long as a call takes."""
+    gateway = start_gateway()
+    admin = Admin(gateway.run_directory / "admin.sock")
+    held = HeldStream(gateway)
+    assert asyncio.run(admin.fail_health_checks())
+    until(lambda: (asyncio.run(admin.gauge("http.admin.downstream_rq_5xx")) or 0) > WatchLimits().misses)
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.wait_for("waiting for calls in flight: 1")
+    release(gateway)
+    assert held.rest() == "whole"
+    assert gateway.process.wait(DEADLINE) == 0
+    assert "has not responded" not in gateway.log()
 
 
 def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any) -> None:

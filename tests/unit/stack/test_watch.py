@@ -1,11 +1,10 @@
-"""The watch: a worker that counts as stuck, and one that does not."""
+"""The watch: a program that counts as stuck, and one that does not."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from extproc.stack import watch
 from extproc.stack.watch import Watch, WatchLimits
 
 
@@ -15,10 +14,8 @@ class WatchOfWorker:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.replaced: list[str] = []
-        no_worker: Any = None
-        self.watch = Watch(
-            no_worker, "worker-0", "/nowhere", self.lines.append, WatchLimits(5, misses=3, first_misses=6)
-        )
+        nobody: Any = None
+        self.watch = Watch(nobody, "worker-0", nobody, self.lines.append, WatchLimits(5, misses=3, first_misses=6))
 
     def note(self, pid: int, *responded: bool) -> None:
         for each in responded:
@@ -58,33 +55,59 @@ def test_misses_of_one_process_do_not_count_against_the_next(stage: WatchOfWorke
     assert stage.replaced == []
 
 
-async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe that could not be made counts neither for nor against the worker, and is logged."""
-    questions: list[str] = []
-    enough = asyncio.Event()
+class OneProcess:
+    """A supervisor of a program whose process is always the same one."""
 
-    async def responds(path: str, seconds: float) -> bool:
-        questions.append(path)
-        if len(questions) == 3:
-            enough.set()
-        raise RuntimeError("a bug")
+    def __init__(self) -> None:
+        self.replaced: list[str] = []
 
-    class Supervisor:
-        def pid(self, name: str) -> int:
-            return 7
+    def pid(self, name: str) -> int:
+        return 7
 
-        def replace(self, name: str) -> None:
-            raise AssertionError(name)
+    def replace(self, name: str) -> None:
+        self.replaced.append(name)
 
-    monkeypatch.setattr(watch, "responds", responds)
+
+async def watched(outcomes: list[bool | Exception | None]) -> tuple[list[str], list[str]]:
+    """Watch over these health checks, with two misses at most; return the lines and what is replaced."""
+    left, over = list(outcomes), asyncio.Event()
+
+    async def probe(seconds: float) -> bool | None:
+        if not left:
+            over.set()
+            await asyncio.Event().wait()
+        outcome = left.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
     lines: list[str] = []
-    supervisor: Any = Supervisor()
-    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", lines.append, WatchLimits(0, 1, 1)).run())
+    supervisor: Any = OneProcess()
+    task = asyncio.create_task(Watch(supervisor, "envoy", probe, lines.append, WatchLimits(0, 2, 2)).run())
     async with asyncio.timeout(60):
-        await enough.wait()
+        await over.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert set(lines) == {"worker-0: its health could not be checked: RuntimeError('a bug')"}
+    return lines, supervisor.replaced
+
+
+async def test_one_without_a_response_to_probes_is_replaced() -> None:
+    _, replaced = await watched([True, False, False])
+    assert replaced == ["envoy"]
+
+
+async def test_it_goes_on_after_a_question_that_could_not_be_put() -> None:
+    """A probe that could not be made counts neither for nor against the program, and is logged."""
+    lines, replaced = await watched([RuntimeError("a bug")] * 3)
+    assert lines == ["envoy: its health could not be checked: RuntimeError('a bug')"] * 3
+    assert replaced == []
+
+
+async def test_a_program_whose_socket_is_gone_is_left_alone() -> None:
+    """It may serve: Envoy makes its admin socket only when it starts."""
+    assert await watched([True, *[None] * 10]) == ([], [])
+    _, replaced = await watched([True, False, None, False])
+    assert replaced == ["envoy"], "nor is it a response"
 
 
 def test_the_limits_are_of_a_loop_that_is_stuck_and_not_busy() -> None:
