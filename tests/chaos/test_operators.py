@@ -30,6 +30,23 @@ def test_a_worker_that_is_stopped_is_detected_and_replaced(fragile: Scene) -> No
     )
 
 
+def test_an_envoy_that_is_stopped_is_detected_and_replaced(fragile: Scene) -> None:
+    def stop() -> None:
+        since = len(fragile.gateway.log())
+        os.kill(fragile.gateway.pids(ENVOY)[0], signal.SIGSTOP)
+        fragile.gateway.wait_for("envoy: was ended by SIGKILL", since)
+
+    fragile.run(
+        SECTION,
+        "Envoy is stuck (SIGSTOP)",
+        "streaming",
+        stream=True,
+        strike=stop,
+        sees=(BROKEN,),
+        spares_neighbours=False,
+    )
+
+
 def test_a_worker_that_gets_sigterm_ends_and_is_replaced(fragile: Scene) -> None:
     """Under `up` it gives its calls two seconds; `serve` of its own, which a pod has, gives them five minutes."""
 
