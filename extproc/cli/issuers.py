@@ -150,7 +150,8 @@ def usable_keys(body: bytes) -> int:
     """Return with how many keys of a JSON Web Key Set a token can be verified; raises `KeysError` for none.
 
     The rules are those of Envoy's reader, which looks at no `use`, and takes a map of certificates too. Symmetric keys
-    do not count: tokens by them are rejected. Whether a point is on its curve is not computed, nor a certificate read.
+    do not count: tokens by them are rejected. Whether a point is on its curve is not computed, nor a certificate read:
+    one of a curve counts, though Envoy takes certificates of RSA only.
 
     Sources: RFC 7517, RFC 7518, RFC 8037; Envoy's source/common/jwt/jwks.cc.
     """
