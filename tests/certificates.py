@@ -79,7 +79,7 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
-        rsa = "-newkey", "rsa:2048", "-nodes", "-keyout", self._key  # of a curve, Envoy takes none for a key of an issuer
+        rsa = "-newkey", "rsa:2048", "-nodes", "-keyout", self._key  # Envoy takes no other for the key of an issuer
         _run("req", "-x509", *rsa, "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
 
     def certify(self, host: str, *others: str) -> ssl.SSLContext:
