@@ -316,7 +316,8 @@ def test_the_extension_of_a_tunnel_is_what_envoy_config_prints() -> None:
 
 
 def test_every_block_is_run_above() -> None:
-    source = Path(__file__).read_text()
+    folder = Path(__file__).parent
+    source = "".join((folder / name).read_text() for name in ("attached_envoy.py", "test_attach.py"))
     run = re.findall(r'block\("(\w+)", "(.*?)"\)', source)
     for language, code in BLOCKS:
         assert any(language == each and code.startswith(beginning) for each, beginning in run), code
