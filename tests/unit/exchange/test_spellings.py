@@ -195,6 +195,7 @@ def run_request(gateway: Gateway, method: str, path: str, body: Any = None) -> D
     [directive] = exchange.receive(RequestHeaders(headers, end_of_stream=body is None), NOW)
     if body is not None:
         [directive] = exchange.receive(RequestBody(json.dumps(body).encode()), NOW)
+    exchange.close(NOW)
     return directive
 
 
