@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -419,6 +420,17 @@ def kill_worker(books: Books, process: "subprocess.Popen[str]") -> None:
     os.kill(pid, signal.SIGKILL)
     process.wait(60)
     gateway.wait_for("serving on", since)
+    while not is_served(gateway):  # the next test's call is no 503 of Envoy's, which has to see the new worker
+        assert time.monotonic() < end + 30, "Envoy does not see the new worker"
+        time.sleep(0.05)
+
+
+def is_served(gateway: Gateway) -> bool:
+    try:
+        with urllib.request.urlopen(f"{gateway.origin}/healthz", timeout=60):
+            return True
+    except urllib.error.HTTPError:
+        return False
 
 
 KILLS = pytest.mark.parametrize("kill", [kill_client, kill_worker])
