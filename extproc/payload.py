@@ -1,6 +1,8 @@
 """Bytes in segments: large values go out from the memory that they came in, and are not copied on the way.
 
 Invariant: the segments in their order are the whole, and nobody changes them.
+
+Decision: docs/decisions.md, D47.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,8 @@ the request are not copied into those events.
 
 Source: `Response` in OpenAI's API description, and `types/responses/response.py` of the openai package; the keys that
 strict clients insist on are those of `ResponseResource` in https://github.com/openresponses/openresponses.
+
+Decision: docs/decisions.md, D47.
 """
 
 from collections.abc import Mapping
