@@ -21,7 +21,7 @@ KEYS = sorted(
     {
         field
         for struct in msgspec.Struct.__subclasses__()
-        if struct.__module__ == "extproc.config"
+        if struct.__module__.startswith("extproc.config")
         for field in struct.__struct_fields__
     }
 )
