@@ -15,7 +15,7 @@ Invariant: `taken` is the sum of what was granted and not released, and never ab
 above `share` unless `share` was lowered meanwhile. Whatever k organisations do, they leave at least
 whole * (1 - share / whole) ** k, and an organisation that holds nothing is granted share / whole of that.
 
-Decisions: docs/decisions.md, D64, D100, D101, D200.
+Decisions: docs/decisions.md, D64, D100, D101, D200, D319.
 """
 
 from extproc.config.capacity import STREAM_BYTES

@@ -13,7 +13,7 @@ def _whole(literal: str) -> int | float:
 
 
 BEGINNING: Final = b'{"bedrock_model":'
-"""What each line begins with, and no value contains: there quotes are escaped."""
+"""The beginning of each line. No value contains it, because quotes are escaped in values."""
 
 _UNTYPED: Final = msgspec.json.Decoder(float_hook=_whole)
 

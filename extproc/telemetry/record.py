@@ -46,7 +46,7 @@ class Record(msgspec.Struct):
     budget_warned: str = ""
     """Whose budget has reached its `warn_at`: `organisation`, or else `token`, or else `user`; empty for none."""
     store_away: bool = False
-    """Whether what counts its caller's limits or budgets did not work: it was decided without, or rejected."""
+    """True if the store of its caller's limits or budgets did not work: it was decided without it, or rejected."""
     time_to_first_token_ms: int = 0
     """From the request's headers to a stream's first content; 0 where there was none."""
     bedrock_request_id: str = ""
