@@ -69,7 +69,7 @@ class RedisRates:
             now = self._clock()
             for key, change in settled(scopes, decision, reserved, used, now):
                 if not self._store.advances.move(key, change, now):
-                    moved = self._store.end(decision.call).moved
+                    moved = self._store.ends.of(decision.call).moved
                     moved[key] = moved.get(key, 0) + change
 
     def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
@@ -109,7 +109,7 @@ class RedisAccounts:
         """Replace what a call holds by its cost."""
         self._store.closed(call)
         self._unheld.end(call, costs)
-        end = self._store.end(call, at_once=True)  # a worker that is killed now has counted what its caller is told
+        end = self._store.ends.of(call, at_once=True)  # a worker that is killed now has counted what its caller is told
         end.charges, end.costs = charges, costs
 
     def tell(self, key: str, end: int, text: str) -> None:

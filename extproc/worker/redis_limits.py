@@ -8,21 +8,19 @@ admitted without it, is held anew.
 Where limits are large, a request takes enough for those that follow it at once, and these are decided by what is known
 (`extproc.limits.advances`).
 
-While the store does not work, `RedisRates` and `RedisAccounts` decide without it. An end that it does not get is kept,
-and sent when it works again; it has whole costs, so that one that is sent twice counts once.
+While the store does not work, `RedisRates` and `RedisAccounts` decide without it, and ends are kept (`redis_ends`).
 
 Decisions: docs/decisions.md, D251, D253, D277, D312.
 """
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -38,7 +36,7 @@ from extproc.worker.redis_advances import RedisAdvances
 from extproc.worker.redis_alone import RedisAccounts, RedisRates
 from extproc.worker.redis_client import RedisClient
 from extproc.worker.redis_connection import Done, RedisError, RedisTimeoutError
-from extproc.worker.redis_ends import End
+from extproc.worker.redis_ends import BATCH, RedisEnds
 from extproc.worker.redis_lateness import Lateness
 from extproc.worker.redis_scripts import ADMIT, BEAT, END, LEASE_MS
 
@@ -49,25 +47,14 @@ BEAT_SECONDS: Final = 1.0
 REFRESH_BEATS: Final = LEASE_MS // 3000
 """Beats after which the leases of open streams are extended."""
 
-END_SECONDS: Final = 0.01
-"""Seconds for which an end waits for others, or for the next request, to be sent with them."""
-
-BATCH: Final = 200
-"""Most calls of one message: a script holds up all others."""
-
 MOST_RECENT: Final = 5_000
 """Most accounts whose balances are asked for in each beat."""
-
-MOST_KEPT: Final = 100_000
-"""Most ends that are kept while the store does not work."""
 
 CLOSE_SECONDS: Final = 1.0
 
 Reply = tuple[list[tuple[int, int, int]], list[tuple[int, int]], list[int], int]
 _REPLY: Final = msgspec.msgpack.Decoder(Reply)
 _BEATEN: Final = msgspec.msgpack.Decoder(tuple[int, list[str], list[tuple[int, int]]])
-
-Item = TypeVar("Item")
 
 
 class RedisStore:
@@ -81,11 +68,12 @@ class RedisStore:
         self.workers = 1
         """Workers that share it, as of the last beat."""
         self.client = RedisClient(redis, (ADMIT, END, BEAT), f"{{{redis.prefix}}}:")
+        self._name = os.urandom(8).hex()
+        self.ends = RedisEnds(self.client, self._name, self.accounts)
         self.advances = RedisAdvances(clock, self._owe)
         self._lateness = Lateness(redis.url, redis.timeout_ms, clock)
         self._seconds = redis.timeout_ms / 1000
         self._clock = clock
-        self._name = os.urandom(8).hex()
         self._prefix = f"{{{redis.prefix}}}:"
         self._streams: dict[str, list[str]] = {}
         """The scopes of this worker's open streams, by call."""
@@ -93,15 +81,6 @@ class RedisStore:
         """Its open calls that hold something."""
         self._counted: dict[str, Sequence[int]] = {}
         """What they had cost when the store was told last."""
-        self._ends: dict[str, End] = {}
-        """Ends that are to be sent soon."""
-        self._kept: dict[str, End] = {}
-        """Ends that the store did not get."""
-        self._sent = 0
-        """Ends without a reply."""
-        self._settled = asyncio.Event()
-        """Whether there are none."""
-        self._settled.set()
         self._beats = 0
         self._wake = asyncio.Event()
         """Whether to beat at once."""
@@ -130,8 +109,7 @@ class RedisStore:
             if not future.done():
                 future.set_result(answer)
 
-        if self._ends:
-            self._flush()
+        self.ends.flush()
         self.client.run_script(ADMIT, self._message(admit, sent, ahead), done, self._seconds)
         answer = await future
         admit.admission = admission = (
@@ -157,17 +135,6 @@ class RedisStore:
         if admit.charges and not isinstance(admission.verdict, ApiError):
             self.accounts.settle(admit.call, admit.charges, nothing)
 
-    def end(self, call: str, at_once: bool = False) -> End:
-        """Return the end of a call, to be filled in this turn of the event loop; it is sent soon, or then."""
-        if at_once:
-            asyncio.get_running_loop().call_soon(self._flush)
-        found = self._ends.get(call)
-        if found is None:
-            if not self._ends:
-                asyncio.get_running_loop().call_later(END_SECONDS, self._flush)
-            found = self._ends[call] = End()
-        return found
-
     def opened(self, call: str, charges: Sequence[Charge], running: Running) -> None:
         """Note that a call is to hold something. The next beat tells the store what it has cost."""
         self._running[call] = charges, running
@@ -179,7 +146,7 @@ class RedisStore:
 
     def stream_ended(self, call: str) -> None:
         """Have the end of a stream sent at once: its client may send the next request."""
-        self.end(call, at_once=True).released = self._streams.pop(call, ())
+        self.ends.of(call, at_once=True).released = self._streams.pop(call, ())
 
     def start(self) -> None:
         """Connect, and begin to beat."""
@@ -195,13 +162,13 @@ class RedisStore:
     async def close(self) -> None:
         """Send what is to be sent, and close the connection."""
         self.advances.tell()
-        self._flush()
-        self._send_kept()
+        self.ends.flush()
+        self.ends.send_kept()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._settled.wait()
-        if self._kept or self._sent:
-            log.warning("%d calls are not counted in the store, which does not work", len(self._kept) + self._sent)
+                await self.ends.settled.wait()
+        if self.ends.uncounted:
+            log.warning("%d calls are not counted in the store, which does not work", self.ends.uncounted)
         for task in self._tasks:
             task.cancel()
         self.client.close()
@@ -230,7 +197,7 @@ class RedisStore:
             done = partial(self._beaten, sent, asked)
             self.client.run_script(BEAT, msgspec.msgpack.encode(message), done)
             yield
-        self._send_kept()
+        self.ends.send_kept()
 
     def _connected(self) -> None:
         """Have a store with which there is a new connection told everything."""
@@ -244,7 +211,7 @@ class RedisStore:
 
     def _owe(self, owed: Mapping[str, int]) -> None:
         """Have buckets of tokens moved, for calls that nobody tells apart."""
-        moved = self.end("").moved
+        moved = self.ends.of("").moved
         for key, change in owed.items():
             moved[key] = moved.get(key, 0) + change
 
@@ -324,64 +291,9 @@ class RedisStore:
         """
         charges = () if admit.call in self._running else admit.charges
         if admit.stream or charges:
-            end = self.end(admit.call)
+            end = self.ends.of(admit.call)
             end.released = [each.key for each in admit.scopes if each.streams] if admit.stream else ()
             end.charges, end.costs = charges, [0] * len(charges)
-
-    def _flush(self) -> None:
-        ends, self._ends = self._ends, {}
-        if not ends:
-            return
-        for call, each in ends.items():
-            each.complete(self._kept.pop(call, None))  # it is not to undo this one later
-        if not self.client.connected:
-            self._keep(ends)
-            return
-        for calls in _batches(list(ends)):
-            self._send({call: ends[call] for call in calls})
-
-    def _send(self, ends: dict[str, End]) -> None:
-        rows = [
-            (
-                call,
-                list(each.moved.items()),
-                each.released,
-                [(charge.key, charge.end, charge.group) for charge in each.charges],
-                each.costs,
-            )
-            for call, each in ends.items()
-        ]
-        self._sent += len(ends)
-        self._settled.clear()
-
-        def done(reply: Any) -> None:
-            self._sent -= len(ends)
-            if not self._sent:
-                self._settled.set()
-            if isinstance(reply, RedisError):
-                self._keep(ends)
-            else:
-                self.accounts.counted(ends)
-
-        self.client.run_script(END, msgspec.msgpack.encode((self._name, MOST_IN_GROUP, rows)), done)
-
-    def _keep(self, ends: dict[str, End]) -> None:
-        """Keep ends for later, but for the changes of buckets: these may have been made, and last a minute."""
-        for call, each in ends.items():
-            each.moved = {}
-            each.complete(self._kept.get(call))
-            if (each.charges or each.released) and len(self._kept) < MOST_KEPT:
-                self._kept[call] = each
-            elif each.charges:
-                self.accounts.forget(call)
-
-    def _send_kept(self) -> None:
-        if self._kept and self.ready:
-            kept = dict(itertools.islice(self._kept.items(), 10 * BATCH))
-            for call in kept:
-                del self._kept[call]
-            for calls in _batches(list(kept)):
-                self._send({call: kept[call] for call in calls})
 
     async def _beat_for_ever(self) -> None:
         while True:
@@ -439,8 +351,3 @@ def _of_others(charges: Sequence[Charge], shared: Sequence[int]) -> list[Charge]
         msgspec.structs.replace(charge, key=others(charge.group), group="") if place in shared else charge
         for place, charge in enumerate(charges)
     ]
-
-
-def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]

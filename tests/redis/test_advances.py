@@ -93,8 +93,8 @@ def test_what_a_call_used_beyond_its_reservation_is_told(start: Start, clock: Cl
 async def told(worker: Worker) -> None:
     """Have the store told what it is owed, and wait for its reply."""
     worker.store.advances.tell()
-    worker.store._flush()
-    await worker.store._settled.wait()
+    worker.store.ends.flush()
+    await worker.store.ends.settled.wait()
 
 
 def test_little_is_left_and_nothing_is_taken_in_advance(start: Start, clock: Clock) -> None:

@@ -15,7 +15,7 @@ from extproc.limits.gcra import MINUTE
 from extproc.limits.spending import Balance, Charge
 from extproc.openai.errors import ApiError
 from extproc.worker import redis_alone
-from extproc.worker.redis_limits import BATCH
+from extproc.worker.redis_ends import BATCH
 from tests.redis.server import Redis
 from tests.redis.workers import Worker
 
@@ -195,7 +195,7 @@ def test_the_cost_and_the_stream_of_a_call_may_end_apart(start: Start, redis: Re
     away(redis, worker)
     worker.settle("call", [BUDGET], [4])
     worker.release([ACME], admission.decision)
-    assert list(worker.store._kept) == ["call"]
+    assert list(worker.store.ends._kept) == ["call"]
     back(redis, worker)
     assert worker.balance("acme") == Balance(4)
     assert redis.send("ZCARD", "{oai}:streams:organisation acme") == 0

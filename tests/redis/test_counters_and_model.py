@@ -51,7 +51,7 @@ def test_a_redis_decides_as_memory_does(
     redis.send("FLUSHALL")
     worker.store._streams.clear()
     worker.store.advances._advances.clear()  # else the store gets back what it has forgotten
-    worker.store._ends.clear()
+    worker.store.ends._waiting.clear()
     model = MemoryCounters(clock)
     admitted: list[tuple[Decision, Decision, int, bool]] = []
     for kind, tokens, stream, microseconds in events:

@@ -77,7 +77,7 @@ def beaten(worker: Worker, gate: Gate) -> None:
 
 
 async def _flushed(worker: Worker) -> None:
-    worker.store._flush()
+    worker.store.ends.flush()
 
 
 def test_calls_that_a_late_store_has_not_admitted_take_a_budget_once(start: Start, gate: Gate) -> None:
@@ -135,7 +135,7 @@ def test_a_call_that_ends_before_the_store_knows_it_stays_taken_by_its_cost(star
 
 async def _end(worker: Worker, call: str, cost: int) -> None:
     worker.store.accounts.settle(call, [BUDGET], [cost])
-    worker.store._flush()
+    worker.store.ends.flush()
 
 
 def test_a_cost_whose_reply_is_lost_is_counted_once(start: Start, gate: Gate) -> None:
@@ -145,12 +145,12 @@ def test_a_cost_whose_reply_is_lost_is_counted_once(start: Start, gate: Gate) ->
     worker.run(_end(worker, call, 20))
     worker.until(lambda: worker.balance("acme").spent == 20)
     gate.cut()
-    worker.until(lambda: bool(worker.store._kept))
+    worker.until(lambda: bool(worker.store.ends._kept))
     gate.open()
     worker.until(lambda: worker.store.client.connected)
     worker.tick()
     worker.tick()
-    assert not worker.store._kept
+    assert not worker.store.ends._kept
     assert worker.balance("acme") == Balance(20)
 
 
@@ -202,14 +202,14 @@ def test_a_store_that_takes_no_writes_has_all_once_it_does(
         redis.send(*mend_it)
     worker.until(lambda: worker.store.client.connected)
     worker.run(worker._beaten())
-    worker.until(lambda: not worker.store._kept and not worker.store._sent)
+    worker.until(lambda: not worker.store.ends.uncounted)
     assert worker.balance("acme") == Balance(20, 60)
     assert worker.balance("user") == worker.balance("number of users") == Balance()
 
 
 async def _free(worker: Worker, call: str, user: Charge) -> None:
     worker.store.accounts.settle(call, [user], [0])
-    worker.store._flush()
+    worker.store.ends.flush()
 
 
 def test_the_log_tells_once_that_the_store_is_late_and_once_that_it_is_in_time(

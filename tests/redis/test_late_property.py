@@ -80,7 +80,7 @@ class Gated:
 
     def beat(self) -> bool:
         """Beat; return whether there were replies."""
-        self.worker.run(_now(self.store._flush))
+        self.worker.run(_now(self.store.ends.flush))
         self.worker.run(_now(lambda: list(self.store.beat())))
         if self.passes:
             for _ in range(2):

@@ -14,7 +14,7 @@ from extproc.exchange.jobs import Admit
 from extproc.limits.counters import Decision, Scope
 from extproc.limits.spending import Balance, Charge, Verdict
 from extproc.openai.errors import ApiError
-from extproc.worker import redis_limits
+from extproc.worker import redis_ends, redis_limits
 from extproc.worker.redis_client import Script
 from extproc.worker.redis_limits import RedisStore
 from tests.redis.server import Redis
@@ -29,7 +29,9 @@ def by_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ADMIT", "END", "BEAT"):
         text = getattr(redis_limits, name).text.decode()
         assert text.count(TIME) == 1
-        monkeypatch.setattr(redis_limits, name, Script(text.replace(TIME, CLOCK)))
+        script = Script(text.replace(TIME, CLOCK))
+        for module in (redis_limits, redis_ends) if name == "END" else (redis_limits,):
+            monkeypatch.setattr(module, name, script)
 
 
 class Worker:
@@ -129,9 +131,9 @@ class Worker:
     async def _sent(self, do: Callable[[], None]) -> None:
         self._set_clock()
         do()
-        self.store._flush()
+        self.store.ends.flush()
         if self.store.ready:
-            await self.store._settled.wait()
+            await self.store.ends.settled.wait()
 
     async def _beaten(self) -> None:
         self.store._beats = 0

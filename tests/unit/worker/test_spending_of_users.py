@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extproc.limits.spending import Balance, Charge
-from extproc.worker import redis_limits, spending_file
+from extproc.worker import redis_ends, redis_limits, spending_file
 from extproc.worker.spending_file import LEASE, SpendingFile
 from tests.unit.worker.test_spending_file import (  # noqa: F401 - fixtures
     ACME,
@@ -31,7 +31,7 @@ USERS = st.lists(
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group has `MOST` accounts at most."""
-    for module in (redis_limits, spending_file):
+    for module in (redis_limits, redis_ends, spending_file):
         monkeypatch.setattr(module, "MOST_IN_GROUP", MOST)
 
 
