@@ -6,7 +6,7 @@ margin above the measurements.
 Invariant: the `in_flight_bytes` of all workers, times the coefficients, plus the bases, are not more than the memory
 limit, unless that is less than the bases and `LEAST_BYTES` for each worker.
 
-Decision: docs/decisions.md, D66.
+Decisions: docs/decisions.md, D66, D327.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,9 @@ ENVOY_BASE = 128 * MIB
 
 ENVOY_PER_BYTE = 3.5
 """Memory of Envoy for each byte of a request in flight."""
+
+SLOW_ENVOY_PER_BYTE = 33.0
+"""Memory of Envoy for each byte of a body that arrives in many pieces: each read of 512 bytes and more keeps 16 KiB."""
 
 WORKER_BASE = 112 * MIB
 """Memory of an idle worker, and of its lookup process for AWS, in bytes."""
@@ -71,6 +74,11 @@ def organisation_bytes(limits: LimitSettings, whole: int, workers: int, organisa
     if limits.organisation_in_flight_bytes != "auto":
         return min(whole, max(LEAST_BYTES, limits.organisation_in_flight_bytes // workers))
     return whole if organisations == 1 else whole // 2
+
+
+def slow_bytes(size: int) -> int:
+    """Return how many bytes in flight a body of `size` bytes counts for while it arrives slowly."""
+    return int(size * SLOW_ENVOY_PER_BYTE / ENVOY_PER_BYTE)
 
 
 def stream_bytes(whole: int, files: int) -> int:

@@ -15,10 +15,10 @@ Invariant: `taken` is the sum of what was granted and not released, and never ab
 above `share` unless `share` was lowered meanwhile. Whatever k organisations do, they leave at least
 whole * (1 - share / whole) ** k, and an organisation that holds nothing is granted share / whole of that.
 
-Decisions: docs/decisions.md, D64, D100, D101, D200, D319.
+Decisions: docs/decisions.md, D64, D100, D101, D200, D319, D327.
 """
 
-from extproc.config.capacity import STREAM_BYTES
+from extproc.config.capacity import STREAM_BYTES, slow_bytes
 from extproc.exchange.local_replies import too_large_to_hold
 from extproc.openai.errors import ApiError
 
@@ -147,6 +147,13 @@ class Reservation:
         elif more < 0:
             self._budget.release(self._organisation, -more)
         self.body, self.outgoing, self.response, self.size = body, outgoing, response, size
+
+    def hold_slow_body(self) -> None:
+        """Hold what Envoy may take for a body that arrives in pieces, or all that one request can ever hold.
+
+        Raises `ApiError` (429, 503) where that is not there.
+        """
+        self.hold(body=min(slow_bytes(self.body), self.most))
 
     def settle(self, response: int) -> None:
         """Hold no more than `response` for the response; never more than before, for its calls have been billed."""

@@ -5,6 +5,8 @@ a request is done with, or in `Buffering`, when they are over. A request without
 
 Invariant: a step returns `Buffering` only for a caller who is known and may call the endpoint, with the bytes of the
 body reserved. An `ApiError` that a step raises is its response.
+
+Decision: docs/decisions.md, D327.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,12 +21,18 @@ from extproc.exchange.directives import Continue, Wait
 from extproc.exchange.endpoint import ApiEndpoint
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.jobs import Assume, UsageFailure, UsagePage
-from extproc.exchange.local_replies import directory_unavailable, usage_unavailable
+from extproc.exchange.local_replies import (
+    directory_unavailable,
+    no_room_for_slow_body,
+    slow_upload,
+    usage_unavailable,
+)
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
 from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Identifying, Querying, Step
 from extproc.exchange.usage import query_of
+from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.store import LookedUp, Lookup, Unavailable
 from extproc.translate.features import check_feature
@@ -67,6 +75,22 @@ def queried(call: ClientCall, result: UsagePage | UsageFailure) -> Step:
     return Done(), call.reply(200, result.body)
 
 
+def body_is_late(state: Buffering, seconds: float) -> Buffering:
+    """Go on waiting for a body that has not arrived after `seconds`, and count it as slow, once.
+
+    Raises an `ApiError`: 429 or 503 where there is no room for that, 408 where it has taken too long.
+    """
+    if state.slow:
+        raise slow_upload(seconds)
+    reservation = state.admitted.reservation
+    try:
+        reservation.hold_slow_body()
+    except ApiError as error:
+        reservation.hold(body=0)  # Envoy forgets it with the response: the next slow one may have its room
+        raise no_room_for_slow_body(error, seconds) from None
+    return Buffering(state.admitted, state.size, slow=True)
+
+
 def _identify(call: ClientCall, event: RequestHeaders, requested: Route, result: LookedUp | None) -> Step:
     """Authenticate, and go on with the caller; or wait for the lookup that this takes."""
     caller = authenticate(call.gateway.directory, event, call.record, call.now, result)
@@ -105,7 +129,7 @@ def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, cal
     budget = call.gateway.budget
     size = announced_bytes(event, call.gateway.settings.limits, budget.largest - budget.stream_bytes)
     call.reservation = reservation = Reservation(budget, caller.organisation, size)
-    return Buffering(Admitted(requested, caller, reservation)), Continue(names_to_remove(tuple(event.headers)))
+    return Buffering(Admitted(requested, caller, reservation), size), Continue(names_to_remove(tuple(event.headers)))
 
 
 def _list(call: ClientCall, caller: Caller, body: Callable[[], bytes]) -> Step:

@@ -18,7 +18,8 @@ the call is a `ClientCall` (`call`).
 | Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
 | Buffering    | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
-| Buffering    | Idle            | Done                        | Reply: the body has not arrived in time               |
+| Buffering    | Idle            | Buffering                   | none: the body arrives slowly, and counts more        |
+| Buffering    | Idle            | Done                        | Reply: there is no room for it, or it took too long   |
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
@@ -44,6 +45,7 @@ Decisions: docs/decisions.md, D34, D103, D266, D297.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.exchange import entry, outcome, sending
@@ -76,7 +78,7 @@ from extproc.exchange.jobs import (
     UsageFailure,
     UsagePage,
 )
-from extproc.exchange.local_replies import bedrock_idle, slow_upload
+from extproc.exchange.local_replies import bedrock_idle
 from extproc.exchange.responses import ResponseRelay
 from extproc.exchange.states import (
     Assuming,
@@ -102,6 +104,9 @@ from extproc.openai.errors import ApiError
 from extproc.tenancy.store import LookedUp, Unavailable
 from extproc.translate.completed import Completed
 from extproc.translate.errors import ModelError, bad_response
+
+SLOW_BODY_SECONDS: Final = 0.25
+"""Seconds from a request's headers after which a body counts as slow, for all that Envoy may take for it."""
 
 
 class Exchange:
@@ -132,7 +137,7 @@ class Exchange:
             return state.relay.idle_timeout(written)
         settings = self._call.gateway.settings
         if isinstance(state, Buffering):
-            return settings.limits.upload_timeout(state.admitted.reservation.body)
+            return settings.limits.upload_timeout(state.size) if state.slow else SLOW_BODY_SECONDS
         return settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
     def close(self, now: float) -> None:
@@ -187,7 +192,7 @@ class Exchange:
             case ResponseHeaders() if isinstance(state, Begin):
                 step = Done(), Continue()
             case Idle() if isinstance(state, Buffering | Sent):
-                raise slow_upload(event.seconds) if isinstance(state, Buffering) else bedrock_idle(event.seconds)
+                return self._wait_on(state, event.seconds)
             case Resumed(result=ApiError() as error) if isinstance(state, Reading | Planning | Completing):
                 raise error
             case Resumed():
@@ -219,6 +224,13 @@ class Exchange:
         if isinstance(state, Querying) and isinstance(result, UsagePage | UsageFailure):
             return entry.queried(call, result)
         return None
+
+    def _wait_on(self, state: Buffering | Sent, seconds: float) -> Sequence[Directive]:
+        """Go on waiting for the body; raise an `ApiError` where that, or Bedrock, took too long."""
+        if isinstance(state, Sent):
+            raise bedrock_idle(seconds)
+        self._state = entry.body_is_late(state, seconds)
+        return ()
 
     def _respond(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         """Go on with a response that is arriving."""

@@ -49,9 +49,12 @@ class Querying(Value, frozen=True):
 
 
 class Buffering(Value, frozen=True):
-    """Envoy buffers the body."""
+    """Envoy buffers the body, which has `size` bytes at most."""
 
     admitted: Admitted
+    size: int
+    slow: bool = False
+    """Whether it takes so long to arrive that it counts more."""
 
 
 class Reading(Value, frozen=True):

@@ -13,15 +13,12 @@ error has a code; nothing reaches Bedrock that no worker translated and signed; 
 not theirs too; and when it is over the gateway serves again.
 """
 
-import contextlib
-import http.client
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from tests.admin import admin
 from tests.chaos.callers import ERROR, ERROR_EVENT, SHORT, SILENCE, WHOLE, Caller, Outcome
 from tests.chaos.record import Record, Row
 from tests.chaos.upstream import (
@@ -211,10 +208,7 @@ class Scene:
 
     def stat(self, name: str) -> int:
         """Read one of Envoy's statistics."""
-        connection = _AdminConnection(self.gateway.run_directory / "admin.sock")
-        with contextlib.closing(connection):
-            connection.request("GET", f"/stats?filter=^{name}$")
-            text = connection.getresponse().read().decode()
+        text = admin(self.gateway.run_directory / "admin.sock", f"/stats?filter=^{name}$").decode()
         return int(text.rpartition(": ")[2] or 0)
 
     def condition(self) -> str:
@@ -234,16 +228,3 @@ class Scene:
         """End what is still open."""
         for caller in self.open:
             caller.close()
-
-
-class _AdminConnection(http.client.HTTPConnection):
-    """HTTP over Envoy's admin socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("envoy", timeout=DEADLINE)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(DEADLINE)
-        self.sock.connect(str(self._path))

@@ -8,28 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.admin import admin
+
 UNREAD = 700
 ROOM = 50
 """MiB; without a bound, pages that nobody reads took Envoy 113."""
 
 
-class AdminConnection(http.client.HTTPConnection):
-    """A connection to Envoy's admin interface."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("admin", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
-
-
-def statistic(admin: Path, name: str) -> int:
-    connection = AdminConnection(admin)
-    connection.request("GET", f"/stats?filter=^{re.escape(name)}$")
-    _, _, value = connection.getresponse().read().decode().partition(": ")
-    connection.close()
+def statistic(path: Path, name: str) -> int:
+    _, _, value = admin(path, f"/stats?filter=^{re.escape(name)}$").decode().partition(": ")
     return int(value)
 
 

@@ -1,10 +1,8 @@
 """The ledger of usage: each call of an organisation is one line of a file, however it ends."""
 
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError, OpenAI
 
+from tests.admin import admin
 from tests.conftest import Gateway
 
 OWN = "amazon.nova-lite-v1:0"
@@ -161,22 +160,8 @@ def test_a_stream_whose_worker_is_killed(gateway: Gateway, openai: OpenAI, line_
     gateway.wait_for("was ended by SIGKILL", since)
 
 
-class Admin(http.client.HTTPConnection):
-    """HTTP over Envoy's admin socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("envoy", timeout=60)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self._path)
-
-
 def by_admin(gateway: Gateway) -> None:
-    connection = Admin(gateway.run_directory / "admin.sock")
-    connection.request("POST", "/reopen_logs")
-    assert connection.getresponse().read() == b"OK\n"
+    assert admin(gateway.run_directory / "admin.sock", "/reopen_logs", "POST") == b"OK\n"
 
 
 def by_signal(gateway: Gateway) -> None:

@@ -17,7 +17,7 @@ from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wai
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import AskContext
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
-from extproc.exchange.exchange import Exchange
+from extproc.exchange.exchange import SLOW_BODY_SECONDS, Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import Complete, Fetch, Fetched, FetchedImages, SideCalls, SideResponse, SideResponses
 from extproc.exchange.outgoing import hold_calls
@@ -184,6 +184,7 @@ def test_an_organisation_has_so_many_lists_unsent_and_no_more(gateway: Gateway, 
 def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[str, str], seconds: float) -> None:
     """An upload without a length has the timeout of the longest body."""
     exchange = begun(gateway, **length)
+    assert exchange.receive(Idle(SLOW_BODY_SECONDS), NOW) == ()
     assert exchange.idle_timeout(0.0) == seconds
     [reply] = exchange.receive(Idle(seconds), NOW)
     assert isinstance(reply, Reply)
@@ -192,6 +193,45 @@ def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[s
     assert exchange.receive(RequestBody(CHAT), NOW) == ()
     exchange.close(NOW)
     assert gateway.budget.taken == 0
+
+
+def test_a_body_that_arrives_slowly_counts_what_envoy_may_take_for_it_until_it_is_there(gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
+    exchange = begun(gateway, content_length=str(len(CHAT)))
+    assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
+    assert gateway.budget.taken == len(CHAT) + STREAM_BYTES
+    assert exchange.receive(Idle(SLOW_BODY_SECONDS), NOW) == ()
+    assert gateway.budget.taken == len(CHAT) * 33 * 2 // 7 + STREAM_BYTES
+    exchange.receive(RequestBody(CHAT), NOW)
+    assert gateway.budget.taken <= 2 * len(CHAT) + STREAM_BYTES
+    exchange.close(NOW)
+    assert gateway.budget.taken == 0
+
+
+def test_a_slow_body_for_which_there_is_no_room_beside_others_is_rejected(gateway: Gateway) -> None:
+    """What arrived slowly before goes on, and so does what arrives at once."""
+    size = 1000
+    gateway.budget = MemoryBudget(44 * size, 22 * size, stream_bytes=0)
+    slow = [begun(gateway, content_length=str(size)) for _ in range(3)]
+    assert [slow[position].receive(Idle(0.3), NOW) for position in range(2)] == [(), ()]
+    [reply] = slow[2].receive(Idle(0.3), NOW)
+    assert isinstance(reply, Reply)
+    assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
+    assert "has not arrived after 0.3 seconds, and counts several times" in error_of(reply)["message"]
+    last = begun(gateway, content_length=str(size))
+    for exchange in (*slow, last):
+        exchange.close(NOW)
+    assert gateway.budget.taken == 0
+
+
+def test_a_slow_body_never_needs_more_than_one_request_can_have(gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(4000, 2000, stream_bytes=0)
+    exchange = begun(gateway, content_length="1000")
+    assert exchange.receive(Idle(0.3), NOW) == ()
+    assert gateway.budget.taken == 2000
+    [reply] = exchange.receive(RequestBody(b"{"), NOW)
+    assert (reply.status, gateway.budget.taken) == (400, 1)
+    exchange.close(NOW)
 
 
 def test_a_reservation_is_released_at_the_end_of_the_stream(gateway: Gateway) -> None:
