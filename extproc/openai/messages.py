@@ -9,7 +9,7 @@ Source: `ChatCompletionRequestMessage` in OpenAI's API description, and `types/c
 Decision: docs/decisions.md, D127.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -202,7 +202,7 @@ class AssistantMessage(Marked, tag_field="role", tag="assistant"):
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCall], Meta(max_length=MAX_TOOL_CALLS)] | None = None
     function_call: FunctionCall | None = None
-    audio: dict[str, Any] | None = None
+    audio: dict[str, Raw] | None = None
     thinking_blocks: (
         Annotated[list[ThinkingBlock | RedactedThinkingBlock], Meta(max_length=MAX_THINKING_BLOCKS)] | None
     ) = None

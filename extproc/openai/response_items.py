@@ -7,7 +7,7 @@ Source: `InputItem` in OpenAI's API description, and `types/responses/response_i
 package.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw
@@ -31,8 +31,8 @@ class OutputText(Marked, tag_field="type", tag="output_text"):
     """A text of the model's; what describes it is not read."""
 
     text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+    annotations: list[Raw] | None = None
+    logprobs: list[Raw] | None = None
 
 
 class Refusal(Marked, tag_field="type", tag="refusal"):
@@ -92,7 +92,7 @@ class FunctionCallItem(Exact, kw_only=True):
     namespace: str | None = None
     id: str | None = None
     status: Status = None
-    caller: dict[str, Any] | None = None
+    caller: dict[str, Raw] | None = None
     asynchronous: bool | None = msgspec.field(default=None, name="async")
 
 
@@ -106,7 +106,7 @@ class CustomToolCallItem(Exact, kw_only=True):
     namespace: str | None = None
     id: str | None = None
     status: Status = None
-    caller: dict[str, Any] | None = None
+    caller: dict[str, Raw] | None = None
     asynchronous: bool | None = msgspec.field(default=None, name="async")
 
 
@@ -120,7 +120,7 @@ class CallOutputItem(Exact, kw_only=True):
     namespace: str | None = None
     id: str | None = None
     status: Status = None
-    caller: dict[str, Any] | None = None
+    caller: dict[str, Raw] | None = None
 
 
 class SummaryText(Exact):

@@ -8,7 +8,7 @@ Source: `CreateResponse` in OpenAI's API description, and `types/responses` of t
 """
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw
@@ -157,7 +157,7 @@ class ResponsesRequest(Exact, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     store: bool | None = None
-    client_metadata: dict[str, Any] | None = None
+    client_metadata: dict[str, Raw] | None = None
     context_management: list[dict[str, Raw]] | None = None
     image: dict[str, Raw] | None = None
     access_programs: dict[str, Raw] | None = None
