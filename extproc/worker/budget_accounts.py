@@ -111,7 +111,7 @@ class BudgetAccounts:
 
     def tell(self, key: str, end: int, text: str) -> None:
         """Log `text`, if nothing was logged about `key` before."""
-        if key in self._told or self._file is None:
+        if key in self._told or self._file is None or time.monotonic() < self._paused_until:
             return
         try:
             first = self._file.first(key, end)

@@ -2,10 +2,11 @@
 
 It is opened when it is first needed, and anew after an error, or where the path leads to another file than before.
 
-Invariant: each statement that finds the file locked blocks for `BUSY_SECONDS` at most, and `StoreError` is raised for
-whatever goes wrong; then nothing has changed. A link is not followed, and what is no database stays as it is.
+Invariant: each statement that finds the file locked blocks for `BUSY_SECONDS` at most, and for `RETRY_SECONDS` after a
+failure, until it works again. `StoreError` is raised for whatever goes wrong; then nothing has changed. A link is not
+followed, and what is no database stays as it is.
 
-Decision: docs/decisions.md, D268.
+Decisions: docs/decisions.md, D268, D324.
 """
 
 import contextlib
@@ -20,6 +21,9 @@ from extproc.worker.file_lock import locked
 
 BUSY_SECONDS: Final = 0.05
 
+RETRY_SECONDS: Final = 0.005
+"""Longest wait for the lock of a file that has just failed: workers try it again and again, and hold up all else."""
+
 OPEN_TRIES: Final = 20
 OPEN_PAUSE_SECONDS: Final = 0.01
 """Other workers open the file for as long as making its tables takes."""
@@ -33,6 +37,13 @@ class StoreError(Exception):
     def __init__(self, reason: str, busy: bool = False) -> None:
         super().__init__(reason)
         self.busy = busy
+
+
+def _is_busy(error: Exception) -> bool:
+    """Return whether others have locked the file."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "locked" in str(error)
+    return isinstance(error, BlockingIOError)
 
 
 def _make(path: Path) -> None:
@@ -59,15 +70,18 @@ class SqliteFile:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._failing = False
+        """Whether nothing has been written since the last failure."""
 
     def open(self) -> None:
         """Open the file, and make it and its tables if there are none. Raises `StoreError`."""
         self.close()
+        lock, tries = self._path.with_name(f".{self._path.name}.lock"), 1 if self._failing else OPEN_TRIES
         try:
-            with locked(self._path.with_name(f".{self._path.name}.lock"), _MODE, OPEN_TRIES, OPEN_PAUSE_SECONDS):
+            with locked(lock, _MODE, tries, OPEN_PAUSE_SECONDS):
                 _make(self._path)
                 self._connection = connection = sqlite3.connect(
-                    self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=32
+                    self._path, timeout=self._wait(), isolation_level=None, cached_statements=32
                 )
                 self._inode = os.stat(self._path).st_ino
                 connection.execute("pragma journal_mode = wal").fetchall()
@@ -79,7 +93,8 @@ class SqliteFile:
                 connection.execute("commit")
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise StoreError(str(error)) from error
+            self._failing = True
+            raise StoreError(str(error), _is_busy(error)) from error
         self._opened()
 
     def close(self) -> None:
@@ -117,11 +132,23 @@ class SqliteFile:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("rollback")
                 raise
+            if self._failing:
+                self._set_failing(connection, False)
         except sqlite3.Error as error:
-            busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+            busy = _is_busy(error)
             if not busy:
                 self.close()
+            self._set_failing(connection, True)
             raise StoreError(str(error), busy) from error
+
+    def _wait(self) -> float:
+        return min(RETRY_SECONDS, BUSY_SECONDS) if self._failing else BUSY_SECONDS
+
+    def _set_failing(self, connection: sqlite3.Connection, failing: bool) -> None:
+        """Note whether the file fails, and have the connection wait accordingly, if it is open."""
+        self._failing = failing
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute(f"pragma busy_timeout = {round(1000 * self._wait())}")
 
     def _is_there(self) -> bool:
         try:

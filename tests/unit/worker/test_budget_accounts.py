@@ -226,3 +226,16 @@ def test_callers_whose_budgets_only_audit_are_served_while_the_file_does_not_wor
         assert accounts.reserve("1", [audit], nothing) is None
         with pytest.raises(ApiError):
             accounts.reserve("2", [audit, OTHER], nothing)
+
+
+def test_a_file_that_is_left_alone_is_asked_for_no_line_of_the_log_either(
+    accounts: BudgetAccounts, path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts.reserve("1", [ACME], nothing)
+    with locked(path):
+        accounts.settle("1", [ACME], [20])
+    accounts.tell("key", 2**40, "a text")
+    assert "a text" not in caplog.text
+    clock.now += PAUSE
+    accounts.tell("key", 2**40, "a text")
+    assert "a text" in caplog.text
