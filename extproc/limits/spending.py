@@ -4,9 +4,9 @@ An account is a budget of one organisation, token or user in one window. Its amo
 
 Invariant: where no call costs more than was reserved for it, what is spent of an account never exceeds its limit. So
 the sum of what calls cost beyond their reservations is the most by which an account is exceeded. Of a call whose worker
-was taken for dead, and was not, what it had cost by then takes the place of its reservation.
+was taken for dead, and was not, what it had cost by then takes the place of its reservation until that worker returns.
 
-Decisions: docs/decisions.md, D239, D247.
+Decisions: docs/decisions.md, D239, D247, D325.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +90,10 @@ class SpendingStore(Protocol):
         """Hold the amounts of a call in all accounts, or in none."""
 
     def count(self, running: Mapping[str, Sequence[int]]) -> None:
-        """Keep what open calls have cost so far, by call, and extend their leases."""
+        """Keep what open calls have cost so far, by call, and extend their leases.
+
+        Those of this worker that were settled by their last counts, as if it were dead, are held again.
+        """
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         """Replace what a call holds by what it has cost; only the first time counts.
@@ -124,8 +127,8 @@ class MemorySpending:
         self._held: dict[str, int] = {}
         self._open: dict[str, tuple[tuple[Charge, ...], tuple[int, ...]]] = {}
         """By call: its charges, and what it has cost so far."""
-        self._expired: dict[str, tuple[int, ...]] = {}
-        """By call that was settled by it: its last count."""
+        self._expired: dict[str, tuple[tuple[Charge, ...], tuple[int, ...]]] = {}
+        """The same of calls that were settled by what they had cost so far."""
 
     def balance(self, key: str) -> Balance:
         """Return the balance of an account."""
@@ -153,7 +156,7 @@ class MemorySpending:
                 self._held[charge.key] -= charge.amount
             last: tuple[int, ...] = (0,) * len(charges)
         elif call in self._expired:
-            last = self._expired.pop(call)
+            last = self._expired.pop(call)[1]
         else:
             return
         for charge, cost, before in zip(charges, costs, last, strict=True):
@@ -164,7 +167,16 @@ class MemorySpending:
         if call in self._open:
             charges, costs = self._open[call]
             self.settle(call, charges, costs)
-            self._expired[call] = costs
+            self._expired[call] = charges, costs
+
+    def hold_again(self, call: str) -> None:
+        """Hold what an open call may cost whose worker was taken for dead, and lives."""
+        if call in self._expired:
+            charges, costs = self._expired.pop(call)
+            self._open[call] = charges, costs
+            for charge, cost in zip(charges, costs, strict=True):
+                self._spent[charge.key] -= cost
+                self._held[charge.key] += charge.amount
 
     def forget(self, now: int, ends: Mapping[str, int]) -> None:
         """Forget accounts whose windows have ended, and in which nothing is held; `ends` has their ends by key."""

@@ -12,11 +12,13 @@ times at which it is full, in nanoseconds, of which a script sees the difference
 | `account:KEY`          | what is spent and held of a budget in a window         | a day after its end  |
 | `group:KEY`            | number of users with an account in a window            | a day after its end  |
 | `holds:WORKER`         | open calls: by account what they hold, and cost so far | their ends           |
-| `ended:CALL`           | what has been added for a call that is over            | 10 minutes, or a day |
+| `ended:CALL`           | what was added for a call that is over, or seemed so   | 10 minutes, or a day |
 | `told:KEY`             | that something was logged                              | the window's end     |
 | `workers`              | the workers, each with its latest sign of life         | 15 s without one     |
 
-Decisions: docs/decisions.md, D247, D251.
+Of a call whose worker was taken for dead, `ended` has also what it held, so that it can be held again.
+
+Decisions: docs/decisions.md, D247, D251, D325.
 """
 
 from typing import Final
@@ -149,13 +151,13 @@ as they were before, but with the rests of the last advance given back, and the 
 are asked only where the rates admit."""
 
 _SETTLE: Final = r"""
-local function settle(worker, call, accounts, costs, seconds, most)
+local function settle(worker, call, accounts, costs, seconds, most, dead)
   local text, settled = redis.call('HGET', P .. 'holds:' .. worker, call), {}
   if text then
     for i, hold in ipairs(cmsgpack.unpack(text)) do
       local cost = costs[i] or 0
       add(hold[1], cost, -hold[2], hold[4], hold[5])
-      settled[i] = {hold[1], cost}
+      settled[i] = dead and {hold[1], cost, hold[2], hold[4], hold[5]} or {hold[1], cost}
     end
     redis.call('HDEL', P .. 'holds:' .. worker, call)
   else
@@ -201,6 +203,19 @@ BEAT: Final = Script(
     + r"""
 local worker, streams, running, accounts = unpack(M)
 redis.call('ZADD', P .. 'workers', now_ms, worker)
+local function hold_again(call, costs)
+  local text, holds = redis.call('GET', P .. 'ended:' .. call), {}
+  if not text then return false end
+  for i, each in ipairs(cmsgpack.unpack(text)) do
+    local key, cost, amount, ends, group = unpack(each)
+    if not amount then return true end
+    add(key, -cost, amount, ends, group)
+    holds[i] = {key, amount, costs[i] or cost, ends, group}
+  end
+  redis.call('HSET', P .. 'holds:' .. worker, call, cmsgpack.pack(holds))
+  redis.call('DEL', P .. 'ended:' .. call)
+  return true
+end
 for _, each in ipairs(streams) do
   local key = P .. 'streams:' .. each[1]
   for _, call in ipairs(each[2]) do redis.call('ZADD', key, now_ms + LEASE, call) end
@@ -214,7 +229,7 @@ for _, each in ipairs(running) do
     local holds = cmsgpack.unpack(text)
     for i, hold in ipairs(holds) do hold[3] = costs[i] or hold[3] end
     redis.call('HSET', P .. 'holds:' .. worker, call, cmsgpack.pack(holds))
-  elseif redis.call('EXISTS', P .. 'ended:' .. call) == 0 then
+  elseif not hold_again(call, costs) then
     unknown[#unknown + 1] = call
   end
 end
@@ -224,7 +239,7 @@ if dead then
   for i = 1, math.min(#calls, 200) do
     local costs, holds = {}, cmsgpack.unpack(redis.call('HGET', P .. 'holds:' .. dead, calls[i]))
     for j, hold in ipairs(holds) do costs[j] = hold[3] end
-    settle(dead, calls[i], {}, costs, DAY, 0)
+    settle(dead, calls[i], {}, costs, DAY, 0, true)
   end
   if #calls <= 200 then redis.call('ZREM', P .. 'workers', dead) end
 end
@@ -234,4 +249,5 @@ return cmsgpack.pack({redis.call('ZCARD', P .. 'workers'), unknown, balances})
 """
 )
 """Show that a worker lives: `[worker, [[scope, [calls]]], [[call, [costs so far]]], [accounts]]`. Settles calls of
-a worker that has died. Returns `[workers, [calls that the store does not know], [[spent, held]]]`."""
+a worker that seems dead, and holds those of this one again that others have settled so. Returns
+`[workers, [calls that the store does not know], [[spent, held]]]`."""

@@ -3,7 +3,7 @@
 What is written goes to SQLite's log, which is not synced then: `keep_log_short` has a thread of its own copy it into
 the file, since a disk may take any time for that.
 
-Decisions: docs/decisions.md, D240, D242, D247, D255.
+Decisions: docs/decisions.md, D240, D242, D247, D255, D325.
 """
 
 import contextlib
@@ -63,7 +63,8 @@ _REMOVE: Final = "delete from accounts where key = ? and spent = 0 and held = 0"
 _ONE_LESS: Final = "update accounts set spent = spent - 1 where key = ? and spent > 0"
 _HOLD: Final = "insert or ignore into holds values (?, ?, ?, ?, ?)"
 _COUNT: Final = "update holds set counted = ? where call = ? and key = ?"
-_SEEN: Final = "insert into workers values (?, ?) on conflict (worker) do update set seen = excluded.seen"
+_SEEN: Final = "insert into workers values (?1, ?2) on conflict (worker) do update set seen = ?2"
+_SEEN_AGAIN: Final = "update workers set seen = ?2 where worker = ?1"
 _OF_DEAD: Final = "delete from holds where worker not in (select worker from workers) returning key, counted, amount"
 _OF_CALL: Final = "delete from holds where call = ? returning key, counted, amount"
 _FORGET: Final = "delete from accounts where key in (select key from accounts where end <= ? and held = 0 limit ?)"
@@ -105,12 +106,11 @@ class SpendingFile(SqliteFile):
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
         """Hold the amounts of a call. Raises `StoreError`."""
         with self._transaction() as connection:
-            accounts = [_account(connection, charge.key, charge.group) for charge in charges]
-            parts = [_Part(charge, key) for charge, (key, _) in zip(charges, accounts, strict=True)]
-            shared = [place for place, part in enumerate(parts) if part.key != part.charge.key]
-            verdict = decide(charges, [balance for _, balance in accounts], shared)
+            parts, verdict = _decided(connection, charges)
+            # It shows that it lives, or the call is a dead worker's.
+            if verdict.rejected < 0 and self._was_taken_for_dead(connection, self._clock()):
+                parts, verdict = _decided(connection, charges)
             if verdict.rejected < 0:
-                connection.execute(_SEEN, (self._worker, self._clock()))  # or the call is a dead worker's
                 self._insert(connection, call, parts)
         if verdict.rejected < 0:
             self._calls[call] = parts
@@ -124,13 +124,12 @@ class SpendingFile(SqliteFile):
         self._follow()
         now, written = self._clock(), list[tuple[_Part, int]]()
         with self._transaction() as connection:
-            connection.execute(_SEEN, (self._worker, now))
+            self._was_taken_for_dead(connection, now)
             for call, costs in running.items():
                 for part, cost in zip(self._calls.get(call, ()), costs, strict=False):  # one call has no parts or all
-                    if cost == part.counted:
-                        continue
-                    if connection.execute(_COUNT, (cost, call, part.key)).rowcount:
-                        written.append((part, cost))  # else it was settled by the count before
+                    if cost != part.counted:
+                        connection.execute(_COUNT, (cost, call, part.key))
+                        written.append((part, cost))
             if self._may_judge(now):
                 _settle_dead(connection, now)
             connection.execute(_FORGET, (int(now) - KEPT, BATCH))
@@ -138,6 +137,18 @@ class SpendingFile(SqliteFile):
         self._counted_at = now
         for part, cost in written:
             part.counted = cost
+
+    def _was_taken_for_dead(self, connection: sqlite3.Connection, now: float) -> bool:
+        """Show that this worker lives. Where others have taken it for dead, hold what they have settled of its calls.
+
+        These were settled by what is `counted` of them.
+        """
+        if connection.execute(_SEEN_AGAIN, (self._worker, now)).rowcount:
+            return False
+        connection.execute(_SEEN, (self._worker, now))
+        for call, parts in self._calls.items():
+            self._insert(connection, call, parts, settled=True)
+        return True
 
     def _may_judge(self, now: float) -> bool:
         """Return whether the others have had the time to show that they live."""
@@ -200,11 +211,14 @@ class SpendingFile(SqliteFile):
     def _opened(self) -> None:
         self._id = self._next_id
 
-    def _insert(self, connection: sqlite3.Connection, call: str, parts: Sequence[_Part]) -> None:
+    def _insert(
+        self, connection: sqlite3.Connection, call: str, parts: Sequence[_Part], *, settled: bool = False
+    ) -> None:
+        """Hold a call that is not held yet; where it was `settled`, that is taken back."""
         for part in parts:
             row = (call, part.key, part.charge.amount, part.counted, self._worker)
             if connection.execute(_HOLD, row).rowcount:
-                part.add(connection, 0, part.charge.amount)
+                part.add(connection, -part.counted if settled else 0, part.charge.amount)
 
 
 def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> None:
@@ -232,6 +246,14 @@ def _copy(connection: sqlite3.Connection, clock: Callable[[], float] = time.mono
     [[_, pages, copied]] = connection.execute(_PASSIVE).fetchall()  # so that little is left while writers wait
     if (copied == pages and clock() - begun < SYNC_SECONDS) or pages * page > HUGE_LOG:
         connection.execute(_RESTART).fetchall()
+
+
+def _decided(connection: sqlite3.Connection, charges: Sequence[Charge]) -> tuple[list[_Part], Verdict]:
+    """Return what a call is to hold, and the decision about it."""
+    accounts = [_account(connection, charge.key, charge.group) for charge in charges]
+    parts = [_Part(charge, key) for charge, (key, _) in zip(charges, accounts, strict=True)]
+    shared = [place for place, part in enumerate(parts) if part.key != part.charge.key]
+    return parts, decide(charges, [balance for _, balance in accounts], shared)
 
 
 def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
@@ -267,6 +289,7 @@ def _number_of(group: str) -> str:
 def _settle_dead(connection: sqlite3.Connection, now: float) -> None:
     """Settle the calls of workers that have shown no sign of life for `LEASE`, by their last counts.
 
+    One that lives sees that it is not among the workers any more, and holds its calls again.
     So are those of workers that seem to be seen in the future: the clock has gone back, and they may be dead.
     """
     if connection.execute("delete from workers where seen < ? or seen > ?", (now - LEASE, now + LEASE)).rowcount:

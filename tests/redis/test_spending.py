@@ -15,7 +15,7 @@ from tests.unit.worker.test_spending_file import (  # noqa: F401 - they are coll
     clock,
     test_a_call_is_held_in_all_accounts_or_in_none_and_settled_once,
 )
-from tests.unit.worker.test_spending_file_and_model import EVENTS, KEYS
+from tests.unit.worker.test_spending_file_and_model import EVENTS, KEYS, come_back
 from tests.unit.worker.test_spending_of_users import (  # noqa: F401 - as well
     USERS,
     few,
@@ -62,9 +62,35 @@ def test_a_dead_workers_call_is_settled_by_its_last_count(start: Start, clock: C
     clock.now += LEASE + 1
     two.tick()
     assert two.balance("acme") == Balance(9, 0)
-    one.count({"1": [15]})
-    assert two.balance("acme") == Balance(9, 0)
     one.settle("1", [ACME], [20])
+    assert two.balance("acme") == Balance(20, 0)
+
+
+def test_a_worker_that_returns_holds_its_open_calls_again(start: Start, clock: Clock) -> None:  # noqa: F811
+    one, two, audit = start(), start(), Charge("all", 0, 40, 2**40, 3, enforced=False)
+    one.reserve("1", [ACME, audit])
+    for cost in (9, 15):
+        one.count({"1": [cost, 2 * cost]})
+        assert (two.balance("acme"), two.balance("all")) == (Balance(0, 60), Balance(0, 40))
+        clock.now += LEASE + 1
+        two.tick()
+        assert (two.balance("acme"), two.balance("all")) == (Balance(cost, 0), Balance(2 * cost, 0))
+    one.tick()
+    assert two.reserve("2", [ACME]).rejected == 0
+    for _ in range(2):
+        one.settle("1", [ACME, audit], [20, 30])
+        assert (two.balance("acme"), two.balance("all")) == (Balance(20, 0), Balance(30, 0))
+
+
+def test_a_call_that_has_ended_is_not_held_again(start: Start, clock: Clock) -> None:  # noqa: F811
+    one, two = start(), start()
+    one.reserve("1", [ACME])
+    clock.now += LEASE + 1
+    two.tick()
+    running = one.store._running["1"]
+    one.settle("1", [ACME], [20])
+    one.store._running["1"] = running  # as in a message that was on its way
+    one.tick()
     assert two.balance("acme") == Balance(20, 0)
 
 
@@ -187,6 +213,7 @@ def test_two_workers_have_the_balances_of_the_model(
                 used.add(call)
                 charged[call] = charges
         elif kind == "count" and call in charged:
+            come_back(model, charged, name)
             model.count({call: [amount] * 2})
             worker.count({call: [amount] * 2})
         elif kind == "settle" and call in charged:
@@ -195,6 +222,7 @@ def test_two_workers_have_the_balances_of_the_model(
             worker.settle(call, charges, [amount] * 2)
         elif kind == "die":
             clock.now += LEASE + 1
+            come_back(model, charged, name)
             worker.tick()  # the other worker is taken for dead
             for each in charged:
                 if not each.startswith(name):

@@ -83,9 +83,33 @@ def test_a_dead_workers_call_is_settled_by_its_last_count(file: SpendingFile, tm
         assert file.balance("acme") == Balance(0, 60)
         pass_seconds(clock, LEASE + 1, other)
         assert other.balance("acme") == Balance(9, 0)
-    file.count({"1": [15]})
     file.settle("1", [ACME], [20])
     assert file.balance("acme") == Balance(20, 0)
+
+
+def test_a_worker_that_returns_holds_its_open_calls_again(file: SpendingFile, tmp_path: Path, clock: Clock) -> None:
+    audit = Charge("all", 0, 40, 2**40, 3, enforced=False)
+    file.reserve("1", [ACME, audit])
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        for cost in (9, 15):
+            file.count({"1": [cost, 2 * cost]})
+            assert (file.balance("acme"), file.balance("all")) == (Balance(0, 60), Balance(0, 40))
+            pass_seconds(clock, 2 * LEASE, other)
+            assert (file.balance("acme"), file.balance("all")) == (Balance(cost, 0), Balance(2 * cost, 0))
+        file.count({})
+        assert other.reserve("2", [ACME]).rejected == 0
+        file.settle("1", [ACME, audit], [20, 30])
+    assert (file.balance("acme"), file.balance("all")) == (Balance(20, 0), Balance(30, 0))
+
+
+def test_a_worker_that_returns_admits_nothing_that_its_open_calls_need(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    file.reserve("1", [ACME])
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        pass_seconds(clock, LEASE + 1, other)
+    verdict = file.reserve("2", [ACME])
+    assert (verdict.rejected, verdict.exhausted, file.balance("acme")) == (0, False, Balance(0, 60))
 
 
 def test_what_is_spent_outlives_a_worker_whose_open_calls_are_settled_at_its_start(
