@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from extproc.cli.ledger_file import troubles
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
 from extproc.cli.settings_tables import issuers_table, tables_of
 from extproc.cli.stores import Stored, read_all
+from extproc.cli.written_files import troubles
 from extproc.config import Settings
 from extproc.config.faults import printable
 from extproc.config.placeholders import placeholders
@@ -177,7 +177,7 @@ def _all_warnings(settings: Settings, endpoints: "Endpoints", now: datetime.date
     yield from alias_warnings(settings, endpoints.region)
     if unknown := unknown_region(endpoints):
         yield unknown
-    yield from troubles(settings.usage)
+    yield from troubles(settings)
 
 
 def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:

@@ -16,7 +16,6 @@ import click
 
 from extproc import __version__, config
 from extproc.cli.extras import not_installed
-from extproc.cli.ledger_file import prepare
 from extproc.cli.parameters import (
     DEFAULT_CONFIG,
     LISTEN,
@@ -27,6 +26,8 @@ from extproc.cli.parameters import (
     load_settings,
     user_errors,
 )
+from extproc.cli.written_files import prepare
+from extproc.cli.written_files import warnings as unwritable
 from extproc.config.placeholders import placeholders
 from extproc.net import Address
 from extproc.shared_names import API_PATH
@@ -156,6 +157,8 @@ def up(**options: "Unpack[_Options]") -> None:
     target = _upstream(options["upstream"], _region(loaded), elsewhere, options["local_listen"])
     _warn_of_region(target)
     if loaded:
+        for warning in unwritable(loaded[1]):
+            write_line(f"warning: {warning}")
         prepare(loaded[1].usage)
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError, renderer.RenderError):
         stack_options = _stack_options(options, configuration, target, envoy, tls, files)

@@ -1,5 +1,6 @@
 """`check`: its output and its errors."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from extproc.aws.credentials import NoCredentialsError
 from extproc.cli import alias_warnings, model_warnings, roles
 from extproc.config.roles import RoleSettings
+from extproc.worker.spending_file import SpendingFile
 from tests.unit.cli.running import CONFIG, Cli, is_rejected
 
 
@@ -273,6 +275,45 @@ def test_check_warns_of_sums_that_cannot_be_written(cli: Cli, gateway_yaml: Path
     shown = cli("check")
     assert f"warning: usage.sqlite: {gateway_yaml.parent}/nowhere/usage.sqlite cannot be written" in shown.stderr
     assert not list(gateway_yaml.parent.glob("usage*"))
+
+
+@pytest.mark.parametrize(
+    ("key", "setting"),
+    [
+        ("budgets.sqlite", "budgets: {{sqlite: {}}}"),
+        ("rate_limits.sqlite", "rate_limits: {{sqlite: {}}}"),
+        ("last_used_in", "last_used_in: {}"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "reason"), [("nowhere/state", "there is no folder"), ("folder", "it is not a regular file; name another")]
+)
+def test_check_warns_of_each_file_that_cannot_be_written(
+    cli: Cli, gateway_yaml: Path, key: str, setting: str, name: str, reason: str
+) -> None:
+    (gateway_yaml.parent / "folder").mkdir()
+    gateway_yaml.write_text(f"{CONFIG}{setting.format(name)}\n")
+    shown = cli("check")
+    assert shown.exit_code == 0
+    assert f"warning: {key}: {name} cannot be written: {reason}" in shown.stderr
+
+
+def test_check_warns_of_a_database_that_a_worker_would_not_open(cli: Cli, gateway_yaml: Path) -> None:
+    (gateway_yaml.parent / "text").write_text("no database")
+    (gateway_yaml.parent / "link").symlink_to("spent.sqlite")
+    gateway_yaml.write_text(f"{CONFIG}budgets: {{sqlite: text}}\nrate_limits: {{sqlite: link}}\n")
+    shown = cli("check")
+    assert "text cannot be written: it is no database of SQLite; name another" in shown.stderr
+    assert "link cannot be written: it is a link, which is not followed; name the file itself" in shown.stderr
+
+
+def test_check_warns_of_no_database_that_workers_use(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(f"{CONFIG}budgets: {{sqlite: spent}}\nrate_limits: {{sqlite: rates}}\n")
+    with contextlib.closing(SpendingFile(gateway_yaml.parent / "spent", "worker")) as file:
+        file.count({})
+        shown = cli("check", "--strict")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert not (gateway_yaml.parent / "rates").exists()
 
 
 def test_check_makes_no_ledger(cli: Cli, gateway_yaml: Path) -> None:

@@ -82,6 +82,13 @@ def test_up_with_sums_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> No
     assert is_rejected(result, f"usage.sqlite: {gateway_yaml.parent}/nowhere/usage.sqlite cannot be written", "make it")
 
 
+def test_up_warns_of_budgets_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: nowhere/usage}}\nbudgets: {{sqlite: nowhere/spent}}\n")
+    result = cli("up", "--upstream", "local")
+    assert is_rejected(result, "usage.ledger")
+    assert "warning: budgets.sqlite: nowhere/spent cannot be written: there is no folder nowhere; make" in result.stderr
+
+
 def test_up_with_a_ledger_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: nowhere/usage.jsonl}}\n")
     result = cli("up", "--upstream", "local")
