@@ -131,12 +131,24 @@ _ADD = (
     "cache_write = cache_write + excluded.cache_write, output = output + excluded.output, "
     "reasoning = reasoning + excluded.reasoning, cost = cost + excluded.cost"
 )
+_INEXACT = (
+    "select 1 from sums where 'real' in (typeof(input), typeof(cached), typeof(cache_write), typeof(output), "
+    "typeof(reasoning), typeof(cost)) limit 1"
+)
+"""Whether a sum is none any more: SQLite goes on with a float where a whole number does not do."""
 _BY_DAY = "select * from sums order by first"
 _BY_COST = "select * from sums order by cost desc, first, second"
 
 
+class TooLargeError(Exception):
+    """A sum is larger than a whole number of SQLite, 2**63 - 1: no call has such numbers."""
+
+
 class Report:
-    """The sums by group, and what was left out of them. `close` it. Methods raise `sqlite3.Error` without room."""
+    """The sums by group, and what was left out of them. `close` it.
+
+    Methods raise `sqlite3.Error` without room, and `TooLargeError`.
+    """
 
     def __init__(self, wanted: Wanted) -> None:
         self.repeated = 0
@@ -172,8 +184,13 @@ class Report:
                 self._sums.setdefault(key, Sum()).add(call)
 
     def rows(self) -> Iterator[tuple[Group, Sum]]:
-        """Yield the sums: those by day in the order of days, others with the highest cost first."""
+        """Return the sums: those by day in the order of days, others with the highest cost first."""
         self._write()
+        if self._database.execute(_INEXACT).fetchone():
+            raise TooLargeError
+        return self._rows()
+
+    def _rows(self) -> Iterator[tuple[Group, Sum]]:
         size = len(COLUMNS[self._wanted.by])
         for row in self._database.execute(_BY_DAY if self._wanted.by == "day" else _BY_COST):
             yield row[:2][:size], Sum(*row[2:])
@@ -185,7 +202,10 @@ class Report:
     def _write(self) -> None:
         """Add what is in memory to the database."""
         rows = [((*group, "")[:2] + astuple(each)) for group, each in self._sums.items()]
-        self._database.executemany(_ADD, rows)
+        try:
+            self._database.executemany(_ADD, rows)
+        except OverflowError as error:
+            raise TooLargeError from error
         self._sums.clear()
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from extproc.cli.ledger import COLUMNS, Group, Report, Sum, Wanted
+from extproc.cli.ledger import COLUMNS, Group, Report, Sum, TooLargeError, Wanted
 from extproc.cli.parameters import UserError, load_settings, required_config
 from extproc.config.faults import printable
 
@@ -91,11 +91,16 @@ _Rows = Iterator[tuple[Group, Sum]]
 
 @contextmanager
 def _room_for_sums() -> Iterator[None]:
-    """Raise `UserError` where there is no room for the database."""
+    """Raise `UserError` where there is no room for the database, or for a number in it."""
     import sqlite3
 
     try:
         yield
+    except TooLargeError as error:
+        raise UserError(
+            "a sum of tokens or costs is larger than 9,223,372,036,854,775,807: no gateway wrote such lines; name "
+            "other files, or have --since and --until leave these out"
+        ) from error
     except sqlite3.Error as error:
         raise UserError(f"no room for the ids of calls in the folder of temporary files (TMPDIR): {error}") from error
 

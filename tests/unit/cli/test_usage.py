@@ -282,6 +282,18 @@ def test_half_a_packed_file_is_an_error(cli: Cli, usage_jsonl: Path) -> None:
     assert is_rejected(cli("usage", str(packed)), f"{packed}: Not a gzipped file")
 
 
+@pytest.mark.parametrize("most", [1, ledger.MOST_IN_MEMORY])
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_sums_that_no_calls_have_are_an_error(
+    cli: Cli, usage_jsonl: Path, monkeypatch: pytest.MonkeyPatch, most: int, form: str
+) -> None:
+    """At once and little by little: 1,025 lines of the largest number."""
+    monkeypatch.setattr(ledger, "MOST_IN_MEMORY", most)
+    lines = [line(cost_micro_usd=2**53, known_model=(NOVA, CLAUDE)[number % 2]) for number in range(2052)]
+    usage_jsonl.write_text(text(*lines))
+    assert is_rejected(cli("usage", "--format", form), "is larger than 9,223,372,036,854,775,807")
+
+
 def test_without_a_ledger_the_key_is_named(cli: Cli, gateway_yaml: Path) -> None:
     assert is_rejected(cli("usage"), "there is no ledger; name a file in `usage.ledger`")
 
