@@ -72,6 +72,7 @@ class Pod:
             (10081, self.ports[1]),
         ):
             places |= {f"{ip}:{public} ": f"127.0.0.1:{private} " for ip in ("0.0.0.0", "127.0.0.1")}
+            places[f"/dev/tcp/localhost/{public} "] = f"/dev/tcp/127.0.0.1/{private} "
         for old, new in places.items():
             words = [word.replace(old, new) for word in words]
         return [envoy() if word == "envoy" else word for word in words]

@@ -163,6 +163,44 @@ def test_a_worker_that_is_stuck_is_detected_and_the_pod_serves_again(pod: Pod, e
         assert status(pod, DEMO) == 200
 
 
+def test_only_an_envoy_that_is_stuck_fails_its_liveness_probe(pod: Pod) -> None:
+    """Neither one without a worker, nor one that is told to end."""
+    probe = pod.container("envoy")["livenessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+    assert probe["terminationGracePeriodSeconds"] <= 60
+
+    def returned() -> int:
+        return pod.run(probe["exec"]["command"], "envoy").returncode
+
+    assert returned() == 0
+    assert pod.programs["extproc"].stop() == 0
+    assert (healthy(pod), returned()) == (503, 0)
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{pod.folder}/run/admin.sock")) as admin:
+        assert admin.post("http://envoy/healthcheck/fail").text == "OK\n"
+        assert admin.post("http://envoy/drain_listeners?graceful&skip_exit").text == "OK\n"
+    assert returned() == 0
+    envoy = pod.programs["envoy"].process
+    envoy.send_signal(signal.SIGSTOP)
+    try:
+        assert returned() == 1
+    finally:
+        envoy.kill()
+    envoy.wait()
+    assert returned() == 1, "nor does one that is gone pass"
+
+
+def test_an_envoy_beside_an_application_has_the_same_probe(objects_of: Any) -> None:
+    def probe(overlay: str, deployment: str, name: str, port: int) -> Any:
+        spec = objects_of(overlay).one("Deployment", deployment)["spec"]["template"]["spec"]
+        [container] = [each for each in (*spec["initContainers"], *spec["containers"]) if each["name"] == name]
+        assert f"/dev/tcp/localhost/{port} " in container["livenessProbe"]["exec"]["command"][2]
+        return json.loads(json.dumps(container["livenessProbe"]).replace(str(port), "PORT"))
+
+    assert probe("overlays/sidecar", "shop", "oai-envoy", 10081) == probe(
+        "overlays/local", "oai-gateway", "envoy", 8081
+    )
+
+
 def test_the_probe_of_a_worker_with_tls_reaches_its_event_loop(objects_of: Any) -> None:
     spec = objects_of("processor").one("Deployment", "oai-extproc")["spec"]["template"]["spec"]
     (container,) = spec["containers"]

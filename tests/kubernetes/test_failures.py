@@ -60,6 +60,10 @@ def test_a_worker_that_is_stuck_is_replaced_by_its_probe(local: Namespace, figur
     figures.seconds["stuck"] = replaced(local, "extproc", signal.SIGSTOP)
 
 
+def test_an_envoy_that_is_stuck_is_replaced_by_its_probe(local: Namespace) -> None:
+    replaced(local, "envoy", signal.SIGSTOP)
+
+
 def test_a_broken_config_map_leaves_the_last_good_settings_in_force(local: Namespace) -> None:
     pod = only(local)["metadata"]["name"]
     good = (local.folder / "gateway.yaml").read_text()
