@@ -12,6 +12,7 @@ from rich.console import Console
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
 from extproc.cli.settings_tables import issuers_table, tables_of
 from extproc.cli.stores import Stored, read_all
+from extproc.cli.tables import console as new_console
 from extproc.cli.written_files import troubles
 from extproc.config import Settings
 from extproc.config.faults import printable
@@ -73,7 +74,7 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     settings = read.settings
     _reject_mistakes(settings, place, endpoints.region, assume=assume)
     keys, works = (None, []) if offline else (count_keys(settings), check_store(settings.redis))
-    now, console = datetime.datetime.now(datetime.UTC), Console(highlight=False)
+    now, console = datetime.datetime.now(datetime.UTC), new_console()
     fine = f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}."
     console.print("\n".join([fine, *works]))
     _print_callers(console, settings, place, now, offline=offline)

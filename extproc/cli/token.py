@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from extproc.cli.parameters import UserError, required_config
+from extproc.cli.tables import console
 from extproc.cli.token_options import DURATION, MOMENT, SEVERAL, now
 from extproc.cli.token_store import changing, load_tokens
 from extproc.cli.token_table import row, table
@@ -19,6 +19,7 @@ from extproc.config.faults import fault
 from extproc.config.features import NAMES, Feature
 from extproc.config.token_entries import entry_lines
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
+from extproc.tenancy.token_accounts import original_name
 
 
 @click.group()
@@ -140,7 +141,7 @@ def list_(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    Console(highlight=False).print(table(rows, with_use=last_used is not None))
+    console().print(table(rows, with_use=last_used is not None))
 
 
 @token.command()
@@ -153,8 +154,16 @@ def revoke(name: str, path: Path) -> None:
     in a table; calls that have begun are finished.
     """
     with changing(path) as store:
+        earlier = [
+            each.name
+            for each in store.settings.tokens
+            if each.name != name and original_name(each.name) == name and (each.expires is None or each.expires > now())
+        ]
         place = store.remove(name)
     click.echo(f"Removed the token {name!r} from {place}; {store.notice}.", err=True)
+    if earlier:
+        names = ", ".join(map(repr, earlier))
+        click.echo(f"warning: its earlier keys work until their ends: {names}; revoke them by these names", err=True)
 
 
 @token.command()

@@ -16,12 +16,12 @@ from pathlib import Path
 from textwrap import indent
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from extproc.cli.ledger import COLUMNS, Group, Report, Sum, TooLargeError, Wanted
 from extproc.cli.parameters import UserError, load_settings, required_config
+from extproc.cli.tables import console
 from extproc.config.faults import printable
 
 _AGO = re.compile(r"([0-9]{1,4})([dhm])")
@@ -29,9 +29,6 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 MAX_ROWS = 1000
 """Largest number of rows of the table; CSV and JSON have all."""
-
-
-_PIPE_COLUMNS = 240
 
 
 class _Time(click.ParamType[str]):
@@ -135,8 +132,7 @@ def _print(form: str, columns: tuple[str, ...], rows: _Rows) -> None:
         writer.writerow([*columns, *asdict(Sum()), "cost_usd"])
         writer.writerows([*group, *asdict(each).values(), _dollars(each)] for group, each in rows)
     else:
-        # In a pipe no figure is cut off; a terminal shows where it had no room.
-        Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(_table(columns, rows))
+        console().print(_table(columns, rows))
 
 
 def _print_json(columns: tuple[str, ...], rows: _Rows) -> None:

@@ -21,7 +21,11 @@ def account_of(token: Token, organisation: str) -> str:
     """
     if not token.sha256:
         return f"signed {organisation} {token.name}"
-    name = token.name
-    if "-until-" in name:
-        name = _UNTIL.sub("", name) or name
-    return f"token {token.organisations[0] if token.organisations else organisation} {name}"
+    return f"token {token.organisations[0] if token.organisations else organisation} {original_name(token.name)}"
+
+
+def original_name(name: str) -> str:
+    """Return the name that a token had before it was renamed by rotations."""
+    if "-until-" not in name:
+        return name
+    return _UNTIL.sub("", name) or name

@@ -226,6 +226,26 @@ def test_a_rotated_token_has_a_new_key_with_all_of_the_old(cli: Cli, path: Path)
     ]
 
 
+def test_a_revoked_token_whose_earlier_keys_go_on_is_reported(cli: Cli, path: Path) -> None:
+    for overlap in ("12h", "0d", "7d"):
+        assert cli("token", "rotate", "ci", "--overlap", overlap).exit_code == 0
+    first, ended, last = [each.name for each in config.load(path).tokens if each.name.startswith("ci-until-")]
+    done = cli("token", "revoke", "ci")
+    warning = f"warning: its earlier keys work until their ends: '{first}', '{last}'; revoke them by these names"
+    assert warning in done.stderr
+    assert ended not in done.stderr.replace(first, "").replace(last, "")
+    for name in (first, last):
+        assert "warning" not in cli("token", "revoke", name).stderr
+
+
+def test_the_list_in_a_pipe_has_whole_names(cli: Cli, path: Path) -> None:
+    name = f"{'n' * 60}-until-2026-12-07"
+    path.write_text(FILE.replace("name: nightly", f"name: {name}"))
+    shown = cli("token", "list").stdout
+    assert name in shown
+    assert "aaaaaaaa…" in shown
+
+
 def test_a_token_that_is_rotated_twice_on_a_day(cli: Cli, path: Path) -> None:
     for _ in range(2):
         assert cli("token", "rotate", "ci", "--overlap", "12h").exit_code == 0
