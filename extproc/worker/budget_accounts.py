@@ -4,14 +4,14 @@ A gateway.yaml may name the file at the start, or later as the first one; then i
 second, a part at a time, between which other requests are served.
 
 Where the file does not work, `budgets.on_store_error` decides: `reject` is a 503; with `allow` calls are served, and
-what they cost is kept in memory until it can be written. After a failure the file is left alone for `PAUSE` seconds, or
-`SHORT_PAUSE` where others have locked it.
+what they cost is kept in memory until it can be written. After a failure the file is left alone for `PAUSE` seconds.
+Where others have locked it these are `SHORT_PAUSE` at first, and twice as many after each failure that follows.
 A settlement that fails is made by a later tick.
 
 Invariant: what was held is settled once, and what a call cost that was not held is added once, unless this worker ends
 before the file works again.
 
-Decision: docs/decisions.md, D242.
+Decisions: docs/decisions.md, D242, D324.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ class BudgetAccounts:
             try:
                 verdict = file.reserve(call, charges)
             except StoreError as error:
-                self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
+                self._pause(str(error), _pause_after(error))
             else:
                 if verdict.rejected < 0:
                     self._running[call] = running
@@ -105,7 +105,7 @@ class BudgetAccounts:
         try:
             self._file.settle(call, charges, costs)
         except StoreError as error:
-            self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
+            self._pause(str(error), _pause_after(error))
         else:
             del self._ended[call]
 
@@ -116,7 +116,7 @@ class BudgetAccounts:
         try:
             first = self._file.first(key, end)
         except StoreError as error:
-            self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
+            self._pause(str(error), _pause_after(error))
             return
         if len(self._told) >= _MOST_TOLD:
             self._told.clear()
@@ -158,7 +158,7 @@ class BudgetAccounts:
         try:
             yield from self._parts(file)
         except StoreError as error:
-            self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
+            self._pause(str(error), _pause_after(error))
             return
         except Exception:  # a bug, too, is no reason to stop for good
             log.exception("budgets cannot be counted in %s", self._path)
@@ -211,3 +211,10 @@ class BudgetAccounts:
         if trouble != self._trouble:
             log.warning("budgets cannot be counted in %s: %s", self._path or "no file", trouble)
         self._trouble = trouble
+
+
+def _pause_after(error: StoreError) -> float:
+    """Return for how many seconds the file is left alone."""
+    if not error.busy:
+        return PAUSE
+    return min(SHORT_PAUSE * 2.0 ** min(error.failures - 1, 10), PAUSE)

@@ -21,7 +21,7 @@ from extproc.worker.file_lock import locked
 
 BUSY_SECONDS: Final = 0.05
 
-RETRY_SECONDS: Final = 0.005
+RETRY_SECONDS: Final = 0.002
 """Longest wait for the lock of a file that has just failed: workers try it again and again, and hold up all else."""
 
 OPEN_TRIES: Final = 20
@@ -32,11 +32,15 @@ _MODE: Final = 0o600
 
 
 class StoreError(Exception):
-    """The file does not work; the message has the reason, not the path. `busy`: others have locked it."""
+    """The file does not work; the message has the reason, not the path. `busy`: others have locked it.
 
-    def __init__(self, reason: str, busy: bool = False) -> None:
+    `failures` is the number of failures in a row, with this one.
+    """
+
+    def __init__(self, reason: str, busy: bool = False, failures: int = 1) -> None:
         super().__init__(reason)
         self.busy = busy
+        self.failures = failures
 
 
 def _is_busy(error: Exception) -> bool:
@@ -70,13 +74,13 @@ class SqliteFile:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._failing = False
-        """Whether nothing has been written since the last failure."""
+        self._failures = 0
+        """Failures since a transaction succeeded."""
 
     def open(self) -> None:
         """Open the file, and make it and its tables if there are none. Raises `StoreError`."""
         self.close()
-        lock, tries = self._path.with_name(f".{self._path.name}.lock"), 1 if self._failing else OPEN_TRIES
+        lock, tries = self._path.with_name(f".{self._path.name}.lock"), 1 if self._failures else OPEN_TRIES
         try:
             with locked(lock, _MODE, tries, OPEN_PAUSE_SECONDS):
                 _make(self._path)
@@ -93,8 +97,8 @@ class SqliteFile:
                 connection.execute("commit")
         except (OSError, sqlite3.Error) as error:
             self.close()
-            self._failing = True
-            raise StoreError(str(error), _is_busy(error)) from error
+            self._failures += 1
+            raise StoreError(str(error), _is_busy(error), self._failures) from error
         self._opened()
 
     def close(self) -> None:
@@ -132,21 +136,21 @@ class SqliteFile:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("rollback")
                 raise
-            if self._failing:
-                self._set_failing(connection, False)
+            if self._failures:
+                self._count_failures(connection, 0)
         except sqlite3.Error as error:
             busy = _is_busy(error)
             if not busy:
                 self.close()
-            self._set_failing(connection, True)
-            raise StoreError(str(error), busy) from error
+            self._count_failures(connection, self._failures + 1)
+            raise StoreError(str(error), busy, self._failures) from error
 
     def _wait(self) -> float:
-        return min(RETRY_SECONDS, BUSY_SECONDS) if self._failing else BUSY_SECONDS
+        return min(RETRY_SECONDS, BUSY_SECONDS) if self._failures else BUSY_SECONDS
 
-    def _set_failing(self, connection: sqlite3.Connection, failing: bool) -> None:
-        """Note whether the file fails, and have the connection wait accordingly, if it is open."""
-        self._failing = failing
+    def _count_failures(self, connection: sqlite3.Connection, failures: int) -> None:
+        """Note how often the file has failed, and have the connection wait accordingly, if it is open."""
+        self._failures = failures
         with contextlib.suppress(sqlite3.Error):
             connection.execute(f"pragma busy_timeout = {round(1000 * self._wait())}")
 

@@ -228,6 +228,21 @@ def test_callers_whose_budgets_only_audit_are_served_while_the_file_does_not_wor
             accounts.reserve("2", [audit, OTHER], nothing)
 
 
+def test_a_file_that_stays_locked_is_tried_less_and_less_often(
+    accounts: BudgetAccounts, path: Path, clock: Clock
+) -> None:
+    accounts.reserve("0", [ACME], nothing)
+    with locked(path):
+        for pause in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0):
+            assert accounts.reserve("1", [ACME], nothing) is None
+            assert accounts._paused_until == pytest.approx(clock.now + pause)
+            clock.now = accounts._paused_until
+    assert accounts.reserve("1", [ACME], nothing) is not None
+    with locked(path):
+        assert accounts.reserve("2", [ACME], nothing) is None
+        assert accounts._paused_until == pytest.approx(clock.now + 0.1)
+
+
 def test_a_file_that_is_left_alone_is_asked_for_no_line_of_the_log_either(
     accounts: BudgetAccounts, path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
