@@ -11,10 +11,9 @@ that was cut off by the limit of tokens comes back in every later request of its
 Invariant: for any text at least one JSON object, in time linear in the text's length; and `exact` only if the objects
 are the text.
 
-Decision: docs/decisions.md, D125.
+Decisions: docs/decisions.md, D125, D323.
 """
 
-import json
 import re
 from typing import NamedTuple
 
@@ -23,9 +22,9 @@ from msgspec import Raw
 
 from extproc.openai.limits import MAX_TOOL_CALLS
 
-_SCAN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-"""Finds the end of a value; the decoded value is not used."""
-_NO_SPACE = re.compile(r"[^ \t\r\n]")
+_TRAILING = re.compile(r"trailing characters \(byte ([0-9]+)\)")
+"""msgspec's message for a value that something else follows, of which the first byte is counted from 1."""
+_BLANKS = " \t\r\n"
 _STRING = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 """A string up to its closing quote."""
 _TOKEN = re.compile(rf'[ \t\r\n]*+({_STRING}"|[-+.0-9A-Za-z]++|[{{}}\[\]:,])')
@@ -35,6 +34,9 @@ _LITERALS = ("true", "false", "null")
 _DEEPEST = 500
 """Most levels of an object that is closed; no model writes that many, and each level takes time."""
 _OPEN = {"{": "}", "[": "]"}
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_FLAT = 4
+"""Levels of objects and arrays, from the innermost, that are taken out of a text at once."""
 
 
 class PastArguments(NamedTuple):
@@ -58,50 +60,104 @@ def read_arguments(arguments: str) -> PastArguments:
 
 def _in_a_row(text: str) -> PastArguments | None:
     """Return the objects that follow one another in `text`; None if there is anything else."""
+    data = memoryview(text.encode())
     inputs: list[Raw] = []
     start = 0
-    while start < len(text) and len(inputs) <= MAX_TOOL_CALLS:
-        try:
-            _, end = _SCAN.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            last = _closed(text, start)
+    while start < len(data) and len(inputs) <= MAX_TOOL_CALLS:
+        size = _length(data[start:])
+        if size is None:
+            last = _closed(text, len(str(data[:start], "utf-8")))
             return None if last is None else PastArguments([*inputs, last], exact=False)
-        value = _object(text[start:end])
+        value = _object(str(data[start : start + size], "utf-8").rstrip(_BLANKS))
         if value is None:
             return None
         inputs.append(value)
-        following = _NO_SPACE.search(text, end)
-        start = following.start() if following else len(text)
+        start += size
     return PastArguments(inputs, exact=True)
+
+
+def _length(data: memoryview) -> int | None:
+    """Return the length of the JSON value at the beginning of `data`, with the blanks behind it; None without one."""
+    try:
+        msgspec.json.decode(data, type=Raw)
+    except msgspec.MsgspecError as error:
+        trailing = _TRAILING.search(str(error))
+        return int(trailing[1]) - 1 if trailing else None
+    except RecursionError:
+        return None
+    return len(data)
 
 
 def _closed(text: str, start: int) -> Raw | None:
     """Return the object that begins at `start` without what follows its last whole member, and closed there.
 
-    None if it has no whole member, or if the end of the text is not what is wrong with it.
+    None if it has no whole member, or if the end of the text is not what is wrong with it. Only what follows the last
+    comma is read token by token: what is before it is whole, or no JSON, which shows once the object is closed.
     """
-    opened: list[str] = []
-    before, position = "", start
-    end = depth = 0  # where the last whole member ends, and how many objects and arrays are open there
+    outside, comma = _before_last_comma(text, start)
+    opened = _unclosed(outside)
+    if opened is None or (comma >= 0 and not opened):
+        return None
+    end = _last_whole(text, start, comma, opened)
+    whole = text[start:end].rstrip(_BLANKS)
+    if not end or whole[-1] in _OPEN:  # a comma in the place of a first member
+        return None
+    return _object(whole + "".join(_OPEN[mark] for mark in reversed(opened)))
+
+
+def _last_whole(text: str, start: int, comma: int, opened: list[str]) -> int:
+    """Return where the last whole member of an object ends that is cut off; 0 if none is, or if it is no JSON.
+
+    `opened` are the objects and arrays that are open at the comma, and then those at that end.
+    """
+    before, position, end = ("", start, 0) if comma < 0 else (",", comma + 1, comma)
+    depth = len(opened)
     while (token := _TOKEN.match(text, position)) is not None:
         position, mark = token.end(), token[1]
         if not _may_follow(mark, before, opened) or len(opened) > _DEEPEST:
-            return None
+            return 0
         if mark in _OPEN:
             opened.append(mark)
         elif mark in ("}", "]"):
             opened.pop()
         if not opened:
-            return None
+            return 0
         if mark in _OPEN or mark in (",", ":"):
             before = mark
         elif before in ("{", ",") and opened[-1] == "{" and mark[0] == '"':
             before = "key"
         elif position < len(text) or mark[0] in '"}]' or mark in _LITERALS:  # at the end a number may be cut
             before, end, depth = "value", position, len(opened)
-    if not end or _REST.match(text, position) is None:
-        return None
-    return _object(text[start:end] + "".join(_OPEN[mark] for mark in reversed(opened[:depth])))
+    del opened[depth:]
+    return 0 if _REST.match(text, position) is None else end
+
+
+def _before_last_comma(text: str, start: int) -> tuple[str, int]:
+    """Return what is outside of strings before the last comma of a JSON text, and where that comma is.
+
+    An empty text and -1 without one. It takes no step of Python's for each token, of which a text may have a million.
+    """
+    parts = text[start:].replace("\\\\", "  ").replace('\\"', "  ").split('"')
+    for at in range((len(parts) - 1) // 2 * 2, -1, -2):  # every second part is inside a string
+        comma = parts[at].rfind(",")
+        if comma >= 0:
+            following = sum(map(len, parts[at:])) + len(parts) - 1 - at
+            return "".join(parts[:at:2]) + parts[at][:comma], len(text) - following + comma
+    return "", -1
+
+
+def _unclosed(outside: str) -> list[str] | None:
+    """Return the brackets that are open at the end of a JSON text without strings; None if one is closed by another."""
+    brackets = outside.encode().translate(None, _NO_BRACKETS)
+    for _ in range(_FLAT):
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    opened: list[str] = []
+    for mark in brackets.decode():
+        if mark in _OPEN:
+            opened.append(mark)
+        elif not opened or _OPEN[opened.pop()] != mark:
+            return None
+    return opened
 
 
 def _may_follow(mark: str, before: str, opened: list[str]) -> bool:

@@ -50,6 +50,9 @@ def test_an_object_is_kept_byte_for_byte(text: str, sent: str) -> None:
         ('{"a":[1,2,3', '{"a":[1,2]}'),
         ('{"a":[[],[', '{"a":[[]]}'),
         ('{"a":1,"a":2,"b', '{"a":1,"a":2}'),
+        ('{"a":"x,\\\\","b":"{,\\"[","c":1,"d":"y,', '{"a":"x,\\\\","b":"{,\\"[","c":1}'),
+        ('{"a":[[[[[[1]]]]],[2', '{"a":[[[[[[1]]]]]]}'),
+        ('{"a":{"b":1,"c":{"d":[1,{"e":2},3', '{"a":{"b":1,"c":{"d":[1,{"e":2}]}}}'),
     ],
 )
 def test_a_cut_object_is_closed_after_its_last_whole_member(text: str, closed: str | None) -> None:
@@ -71,6 +74,12 @@ def test_a_cut_object_is_closed_after_its_last_whole_member(text: str, closed: s
         ('{"text": "He said "hi" to me", "to": "me"}', '{"text": "He said "hi" to me", "to": "me"}'),
         ('{"a":1,}', '{"a":1,}'),
         ('{"a":1 "b":', '{"a":1 "b":'),
+        ('{,"a":', '{,"a":'),
+        ('{"a":1,"b":[ ,', '{"a":1,"b":[ ,'),
+        ('{"a":1,,"b":2', '{"a":1,,"b":2'),
+        ('{"a":[{],"b":1,"c', '{"a":[{],"b":1,"c'),
+        ('{"a":x},"b":1,"c', '{"a":x},"b":1,"c'),
+        ('{\\"a":"b,c","d":1,"e', '{\\"a":"b,c","d":1,"e'),
         ('{"a":1]', '{"a":1]'),
         ('{"a":1,"b":"line\nbreak', '{"a":1,"b":"line\nbreak'),
         ('{"a":1,"b":"\\x', '{"a":1,"b":"\\x'),
