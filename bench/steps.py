@@ -1,4 +1,4 @@
-"""Measure how long a request keeps the event loop busy: the longest step, by shape and size of the request.
+"""Measure how long a request, or its whole response, keeps the event loop busy: the longest step, by shape and size.
 
 Run it as `make bench-steps`. The bytes go through everything that the event loop does, from Envoy's DATA frames to the
 frames for Envoy; the work of other processes is not counted. A step is one read from the socket,
@@ -9,13 +9,15 @@ would be on an idle machine.
 import argparse
 import gc
 import hashlib
+import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.bodies import MODEL, Shape
 from bench.schema_shapes import GPT_OSS, GROK
 from bench.shapes import EMBEDDING_MODEL, SHAPES
+from bench.whole_responses import LLAMA, REQUESTS, WHOLE_RESPONSES, Request
 from extproc import cl100k_base, config
 from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
@@ -58,8 +60,11 @@ NEVER_USED_UP = 1 << 40
 """Bytes in flight: no request here ends, so that each keeps what it was granted."""
 READ_BYTES = 262_144
 """Bytes of one read: as many as uvloop takes at once."""
+PIECE_BYTES = 32_768
+"""Bytes of a response that Envoy sends in one message."""
 MB = 1_000_000
 SIZES = (60_000, 1_000_000, 10 * MB, 32 * MB)
+RESPONSE_SIZES = (60_000, 500_000, 1 * MB, 4 * MB, 8 * MB)
 RUNS = 3
 VECTOR = b'{"embedding":[%s],"inputTextTokenCount":1}' % b",".join([b"0.012345678"] * 1024)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
@@ -79,11 +84,13 @@ def gateway() -> Gateway:
         organisations={"acme": config.Organisation()},
         tokens=(config.Token("one", hashlib.sha256(TOKEN.encode()).hexdigest(), ("acme",)),),
         limits=config.LimitSettings(request_bytes=40 * MB),
+        endpoints=config.EndpointSettings(responses=True),
     )
     models = (
         FoundationModel(MODEL, frozenset({"TEXT"})),
         FoundationModel(GPT_OSS, frozenset({"TEXT"})),
         FoundationModel(GROK, frozenset({"TEXT"})),
+        FoundationModel(LLAMA, frozenset({"TEXT"})),
         FoundationModel(EMBEDDING_MODEL, frozenset({"EMBEDDING"})),
     )
     return Gateway(
@@ -117,9 +124,23 @@ def wire(body: bytes, path: str) -> bytes:
     values = [pb.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()]
     head = pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=pb.HeaderMap(headers=values)))
     whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
-    out = [frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)]
-    for message in (head.SerializeToString(), whole.SerializeToString()):
-        data = framing.prefix(len(message)) + message
+    return frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST) + _messages(head, whole)
+
+
+def wire_back(answer: bytes) -> bytes:
+    """Return the messages that Envoy sends for a whole response with this body, in pieces."""
+    values = [pb.HeaderValue(key=":status", raw_value=b"200")]
+    head = pb.ProcessingRequest(response_headers=pb.HttpHeaders(headers=pb.HeaderMap(headers=values)))
+    ends = range(PIECE_BYTES, len(answer) + PIECE_BYTES, PIECE_BYTES)
+    bodies = [pb.HttpBody(body=answer[end - PIECE_BYTES : end], end_of_stream=end >= len(answer)) for end in ends]
+    return _messages(head, *(pb.ProcessingRequest(response_body=body) for body in bodies))
+
+
+def _messages(*messages: pb.ProcessingRequest) -> bytes:
+    """Return messages of the first stream in frames."""
+    out: list[bytes] = []
+    for message in messages:
+        data = framing.prefix(message.ByteSize()) + message.SerializeToString()
         size = frames.DEFAULT_FRAME_BYTES
         out += [frames.frame(frames.DATA, 0, 1, data[at : at + size]) for at in range(0, len(data), size)]
     return b"".join(out)
@@ -142,26 +163,54 @@ def steps(body: bytes, path: str, shared: Gateway, process: Process) -> Iterator
     """Yield the seconds of CPU of each step that a request takes."""
     connection, data = session(shared), wire(body, path)
     first = 60_000  # within the window that every stream has
-    for start, stop in [(0, first), *((at, at + READ_BYTES) for at in range(first, len(data), READ_BYTES))]:
+    reads = [data[:first], *(data[at : at + READ_BYTES] for at in range(first, len(data), READ_BYTES))]
+    for seconds, _ in _driven(connection, reads, process):
+        yield seconds
+
+
+def steps_back(answer: bytes, request: Request, shared: Gateway, process: Process) -> Iterator[float]:
+    """Yield the seconds of CPU of each step that Bedrock's whole response to a small request takes."""
+    connection, data, written = session(shared), wire_back(answer), 0
+    connection.receive(wire(request.body, request.path))
+    connection.data_to_send()
+    reads = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
+    for seconds, size in _driven(connection, reads, process):
+        written += size
+        yield seconds
+    assert written, "no response"
+    assert connection.connection.fault is None
+
+
+def _driven(connection: Session, reads: Sequence[bytes], process: Process) -> Iterator[tuple[float, int]]:
+    """Yield the seconds of CPU, and the bytes written, of each read, and of each result of a job that follows."""
+    for data in reads:
         begun = time.thread_time()
-        connection.receive(data[start:stop])
-        connection.data_to_send()
-        yield time.thread_time() - begun
+        connection.receive(data)
+        written = sum(map(len, connection.data_to_send()))
+        yield time.thread_time() - begun, written
     while waiting := [call for call in connection.changed() if call.pending_job is not None]:
         for call in waiting:
             assert call.pending_job is not None
             done = result(call.pending_job.job, process)
             begun = time.thread_time()
             connection.resume(call, done)
-            connection.data_to_send()
-            yield time.thread_time() - begun
+            written = sum(map(len, connection.data_to_send()))
+            yield time.thread_time() - begun, written
 
 
 def longest(shape: Shape, size: int, shared: Gateway, process: Process, runs: int = RUNS) -> float:
     """Seconds of the longest step for a body of this size: of each step the least of several runs."""
     body = shape.of_size(size)
     path = "/oai/v1/embeddings" if shape.embeddings else "/oai/v1/chat/completions"
-    measured: list[list[float]] = [list(steps(body, path, shared, process)) for _ in range(runs)]
+    return _longest([list(steps(body, path, shared, process)) for _ in range(runs)])
+
+
+def longest_back(answer: bytes, request: Request, shared: Gateway, process: Process, runs: int = RUNS) -> float:
+    """Seconds of the longest step for this response of Bedrock's: of each step the least of several runs."""
+    return _longest([list(steps_back(answer, request, shared, process)) for _ in range(runs)])
+
+
+def _longest(measured: list[list[float]]) -> float:
     least: list[float] = [min(figures) for figures in zip(*measured, strict=True)]
     return max(least)
 
@@ -181,6 +230,11 @@ def main() -> None:
     for name in options.shapes:
         row = [longest(SHAPES[name], size, shared, process, options.runs) * 1000 for size in options.sizes]
         print(f"{name:32}" + "".join(f"{figure:12.1f}" for figure in row), flush=True)
+    print(f"\n{'of a whole response':32}" + "".join(f"{size:>12,}" for size in RESPONSE_SIZES))
+    for name, request in itertools.product(WHOLE_RESPONSES, REQUESTS):
+        answers = [WHOLE_RESPONSES[name](size) for size in RESPONSE_SIZES]
+        back = [longest_back(answer, REQUESTS[request], shared, process, options.runs) * 1000 for answer in answers]
+        print(f"{f'{name}, {request}':32}" + "".join(f"{figure:12.1f}" for figure in back), flush=True)
     process.end()
 
 

@@ -22,6 +22,7 @@ from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
 from extproc.translate.completed import Completed
+from extproc.translate.response_limits import MAX_WHOLE_TEXT
 
 _STORE_CODES: Final = ("limits_unavailable", "budgets_unavailable")
 """The codes of requests that nobody can count."""
@@ -53,10 +54,10 @@ class ClientCall:
         self.admit: Admit | None = None
         """The job that counts the request in a store outside of the machine, while it runs."""
 
-    def response_context(self) -> ResponseContext:
+    def response_context(self, most_text: int = MAX_WHOLE_TEXT) -> ResponseContext:
         """Return what the translation of a response needs to know."""
         truncation, keys = self.gateway.settings.compat.streaming_truncation, self.gateway.directory.response_keys
-        return ResponseContext(self.id, self.created, int(self.now), truncation, keys)
+        return ResponseContext(self.id, self.created, int(self.now), truncation, keys, most_text)
 
     def reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
         """Return a whole response of JSON; `details` is one word for Envoy's access log."""

@@ -15,6 +15,7 @@ from extproc.exchange.endpoint import (
     Response,
     ResponseContext,
     TranslatedRequest,
+    are_large,
 )
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.chunks import ChunkEncoder
@@ -50,14 +51,19 @@ class ChatPending(msgspec.Struct, frozen=True):
         """
         [(_, body)] = responses
         if self.streamed:
-            return whole_stream(body, self._chunks(context), self._encoder(context))
+            return whole_stream(body, self._chunks(context), self._encoder(context), context.most_text)
         return chat_completion.translate_response(
-            body, completion_id=_id(context), created=context.created, model=self.model, shape=self.shape
+            body,
+            completion_id=_id(context),
+            created=context.created,
+            model=self.model,
+            shape=self.shape,
+            most_text=context.most_text,
         )
 
     def is_large(self, responses: Sequence[Response]) -> bool:
-        """Return False: `translate_response` and `whole_stream` reject a message that takes long."""
-        return False
+        """Return whether it is longer than a model's text, or has more parts."""
+        return are_large(responses)
 
     def stream(self, context: ResponseContext, clock: Clock) -> ChatSse | None:
         """Return the translator of ConverseStream's events to `chat.completion.chunk`s."""

@@ -10,6 +10,7 @@ The directives that may follow each event (the exchange guarantees it, the trans
 | `Resumed` before the body | `Continue`, `Reply`, `Wait`                                                  |
 | `ResponseHeaders`    | nothing (withheld), `Continue` (untouched), `Reply`, `Head`                       |
 | after those           | nothing; `Head` once and then any number of `Body`; `Reply` if there was no `Head` |
+| the end of those      | the same, or `Wait` if there was no `Head`                                        |
 | `Idle`             | the same; `Body` only if a `ResponseBody` came before                             |
 | `Idle` after `Continue` or `Forward` | nothing, `Reply`                                                |
 

@@ -16,6 +16,7 @@ from extproc.exchange.endpoint import (
     Response,
     ResponseContext,
     TranslatedRequest,
+    are_large,
 )
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.completion import Usage
@@ -24,9 +25,6 @@ from extproc.openai.errors import ApiError
 from extproc.translate import embeddings
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
-
-LARGE_RESPONSES = 1 << 20
-"""Bytes of the responses to one request that are put together in another process."""
 
 
 class EmbeddingsPending(msgspec.Struct, frozen=True):
@@ -49,8 +47,8 @@ class EmbeddingsPending(msgspec.Struct, frozen=True):
         return Completed(body, Usage(uncounted=0) if tokens is None else Usage(prompt=tokens), "stop")
 
     def is_large(self, responses: Sequence[Response]) -> bool:
-        """Return whether the responses have many bytes of numbers."""
-        return sum([len(body) for _, body in responses]) >= LARGE_RESPONSES
+        """Return whether they have many bytes, which are numbers."""
+        return are_large(responses)
 
     def stream(self, context: ResponseContext, clock: Clock) -> None:
         """Return None: vectors are one document."""

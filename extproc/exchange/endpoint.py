@@ -13,7 +13,7 @@ stays, and `Pending`, a `msgspec.Struct`, comes back as JSON.
 
 Invariant: nothing here or in an endpoint performs I/O; an `ApiError` that one of the methods raises is for the caller.
 
-Decision: docs/decisions.md, D96.
+Decisions: docs/decisions.md, D96, D322.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,7 +28,7 @@ from extproc.payload import Payload
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
-from extproc.translate.response_limits import MAX_RESPONSE_BYTES
+from extproc.translate.response_limits import MAX_RESPONSE_BYTES, MAX_WHOLE_TEXT
 from extproc.translate.rules import NO_RULES, Rules
 
 Clock = Callable[[], float]
@@ -36,6 +36,20 @@ Clock = Callable[[], float]
 
 Response = tuple[Mapping[str, str], bytes]
 """The headers, with lower-case names, and the body of a 200 of Bedrock's."""
+
+
+LARGE_RESPONSES = 1 << 20
+"""Bytes of the responses to one request that are put together in another process: no text of a model's is as long."""
+MANY_OBJECTS = 4_000
+"""Opening braces of such responses: a call has three, and takes the event loop up to 20 µs."""
+
+
+def are_large(responses: Sequence[Response]) -> bool:
+    """Return whether the responses to one request may take the event loop too long."""
+    size = sum([len(body) for _, body in responses])
+    if size < 2 * MANY_OBJECTS:
+        return False
+    return size >= LARGE_RESPONSES or sum([body.count(b"{") for _, body in responses]) >= MANY_OBJECTS
 
 
 class BedrockCall(Struct, frozen=True):
@@ -92,6 +106,8 @@ class ResponseContext(Struct, frozen=True):
     """The finish reason of a streamed message that was cut short (`compat.streaming_truncation`)."""
     keys: tuple[bytes, ...] = ()
     """As in `AskContext`."""
+    most_text: int = MAX_WHOLE_TEXT
+    """Bytes of text that a whole response may have."""
 
 
 class Pending(Protocol):

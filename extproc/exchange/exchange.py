@@ -31,6 +31,7 @@ the call is a `ClientCall` (`call`).
 | SideCalling  | Resumed         | Completing                  | Wait: the response is large                           |
 | Completing   | Resumed         | Done                        | Reply                                                 |
 | Responding   | ResponseBody, ResponseTrailers, Idle | same, Done | Head and Body, or Reply                       |
+| Responding   | ResponseBody, ResponseTrailers | Completing  | Wait: the response is large, and has ended            |
 | Done         | anything        | Done                        | none                                                  |
 | any other pair |               | Done                        | Abort                                                 |
 
@@ -51,7 +52,7 @@ from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.exchange import entry, outcome, sending
 from extproc.exchange.call import ClientCall
 from extproc.exchange.counting import settle
-from extproc.exchange.directives import Abort, Body, Continue, Directive, Reply
+from extproc.exchange.directives import Abort, Body, Continue, Directive, Reply, Wait
 from extproc.exchange.endpoint import TranslatedRequest
 from extproc.exchange.events import (
     Event,
@@ -188,7 +189,7 @@ class Exchange:
             case ResponseHeaders() if isinstance(state, Unanswered):
                 relay = outcome.response_arrived(self._call, state, event)
                 self._state = Responding(relay)
-                return relay.end() if event.end_of_stream else ()
+                return self._end(relay) if event.end_of_stream else ()
             case ResponseHeaders() if isinstance(state, Begin):
                 step = Done(), Continue()
             case Idle() if isinstance(state, Buffering | Sent):
@@ -235,14 +236,21 @@ class Exchange:
     def _respond(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         """Go on with a response that is arriving."""
         if not isinstance(event, ResponseBody):
-            return relay.idle(event.seconds) if isinstance(event, Idle) else relay.end()
+            return relay.idle(event.seconds) if isinstance(event, Idle) else self._end(relay)
         data = event.data
         directives = relay.body(data) if data else []
         call = self._call
         if call.hold is not None and not call.record.estimated:
             call.hold.settle()  # before anybody is told: a worker that is killed now has counted as Envoy has
         if event.end_of_stream and not any(_is_last(directive) for directive in directives):
-            directives = [*directives, *relay.end()]
+            directives = [*directives, *self._end(relay)]
+        return directives
+
+    def _end(self, relay: ResponseRelay) -> list[Directive]:
+        """Return the end of a response; or a wait for it, where another process is to assemble it."""
+        directives = relay.end()
+        if directives and type(directives[-1]) is Wait:
+            self._state = Completing()
         return directives
 
     def _finish(self) -> None:

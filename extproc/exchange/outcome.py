@@ -2,9 +2,11 @@
 
 The table of `exchange` has the transitions: the states here are `Sent`, `SideCalling` and `Completing`. `responses` has
 the ways to respond; this module chooses one, and has the errors of Bedrock, of Envoy, and of others between the two.
+
+Decision: docs/decisions.md, D322.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from extproc.bedrock import errors as bedrock_errors
 from extproc.config import TRANSLATION_SECONDS
@@ -38,6 +40,7 @@ from extproc.openai.errors import ApiError
 from extproc.shared_names import LIMIT_RESET_HEADER
 from extproc.translate.completed import Completed
 from extproc.translate.errors import from_bedrock
+from extproc.translate.response_limits import MAX_WHOLE_TEXT
 
 
 def response_arrived(call: ClientCall, state: Unanswered, event: ResponseHeaders) -> ResponseRelay:
@@ -55,7 +58,7 @@ def response_arrived(call: ClientCall, state: Unanswered, event: ResponseHeaders
     stream = pending.stream(call.response_context(), lambda: call.now)
     if stream is None:
         return CollectedResponse(
-            lambda body: call.completed(pending.complete(call.response_context(), [(headers, body)])),
+            lambda body: _assembled(call, state, [SideResponse(status, headers, body)], state.max_text),
             state.max_response,
             longest,
         )
@@ -77,18 +80,26 @@ def side_called(
         return Done(), _bedrock_reply(call, state.pending, result.status, result.headers, result.body)
     if isinstance(result, SideFailure):
         call.record.bedrock_error = result.message
-    side_calls, pending, admitted = state.side_calls, state.pending, state.admitted
+    side_calls, admitted = state.side_calls, state.admitted
     side_calls.receive(result)
     admitted.reservation.settle(side_calls.response_bytes)
     if not side_calls.complete:
         return state, next_side_calls(call, side_calls)
-    responses = [(response.headers, response.body) for response in side_calls.responses]
-    context = call.response_context()
-    if not pending.is_large(responses):
-        return completed(call, pending.complete(context, responses))
-    organisation = admitted.caller.organisation
-    job = Complete(admitted.endpoint, pending, context, side_calls.responses, organisation, call.record.token)
-    return Completing(), Wait(job, TRANSLATION_SECONDS)
+    directive = _assembled(call, state, side_calls.responses)
+    return Completing() if isinstance(directive, Wait) else Done(), directive
+
+
+def _assembled(
+    call: ClientCall, state: Sent | SideCalling, responses: Sequence[SideResponse], most_text: int = MAX_WHOLE_TEXT
+) -> Reply | Wait:
+    """Return the client's response, or have another process assemble it where that is much work. Raises `ApiError`."""
+    pending, admitted, context = state.pending, state.admitted, call.response_context(min(most_text, MAX_WHOLE_TEXT))
+    received = [(response.headers, response.body) for response in responses]
+    if not pending.is_large(received):
+        return call.completed(pending.complete(context, received))
+    organisation, token = admitted.caller.organisation, call.record.token
+    job = Complete(admitted.endpoint, pending, context, tuple(responses), organisation, token)
+    return Wait(job, TRANSLATION_SECONDS)
 
 
 def completed(call: ClientCall, response: Completed) -> Step:

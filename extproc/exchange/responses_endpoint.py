@@ -24,6 +24,7 @@ from extproc.exchange.endpoint import (
     Response,
     ResponseContext,
     TranslatedRequest,
+    are_large,
 )
 from extproc.openai.chat import WebSearchOptions
 from extproc.openai.completion import Usage
@@ -72,14 +73,14 @@ class ResponsesPending(msgspec.Struct, frozen=True):
         """
         [(_, body)] = responses
         encoder, stream = self._encoder(context, lambda: context.now), self._stream()
-        completed = whole_stream(body, stream, encoder)
+        completed = whole_stream(body, stream, encoder, context.most_text)
         if self.streamed:
             return completed
         return Completed(encoder.response, completed.usage, completed.finish)
 
     def is_large(self, responses: Sequence[Response]) -> bool:
-        """Return False: `whole_stream` rejects a message that takes long."""
-        return False
+        """Return whether it is longer than a model's text, or has more parts."""
+        return are_large(responses)
 
     def stream(self, context: ResponseContext, clock: Clock) -> ChatSse | None:
         """Return the translator of ConverseStream's events to those of Responses."""

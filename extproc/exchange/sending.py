@@ -137,7 +137,7 @@ def _ask(
 def _leave(call: ClientCall, admitted: Admitted, translated: TranslatedRequest) -> Step:
     """Send the request to Bedrock, or begin its calls."""
     if len(translated.calls) == 1:
-        return _forward(call, translated.calls[0], translated.pending)
+        return _forward(call, admitted, translated.calls[0], translated.pending)
     settings, organisation = call.gateway.settings, admitted.caller.organisation
     side_calls = SideCallBatches(translated.calls, settings, organisation, call.now, call.gateway.region)
     return SideCalling(admitted, translated.pending, side_calls), next_side_calls(call, side_calls)
@@ -150,7 +150,7 @@ def next_side_calls(call: ClientCall, side_calls: SideCallBatches) -> Wait:
     return wait
 
 
-def _forward(call: ClientCall, bedrock_call: BedrockCall, pending: Pending) -> Step:
+def _forward(call: ClientCall, admitted: Admitted, bedrock_call: BedrockCall, pending: Pending) -> Step:
     gateway = call.gateway
     headers = gateway.sign(bedrock_call, call.now)
     call.record.stream = pending.streams
@@ -159,7 +159,7 @@ def _forward(call: ClientCall, bedrock_call: BedrockCall, pending: Pending) -> S
         call.meter.estimate(input_estimate(bedrock_call.body), output, bedrock_call.most_output)
         if bedrock_call.reasons and pending.streams:
             call.meter.reason(call.now)
-    return Sent(pending, bedrock_call.max_response, longest_text(bedrock_call.most_output)), Forward(
+    return Sent(admitted, pending, bedrock_call.max_response, longest_text(bedrock_call.most_output)), Forward(
         path=bedrock_call.path,
         authority=gateway.authority,
         headers=headers,

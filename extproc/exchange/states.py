@@ -94,11 +94,12 @@ class Counting(Value, frozen=True):
 class Sent(Value, frozen=True):
     """The request has gone to Bedrock."""
 
+    admitted: Admitted
     pending: Pending
     max_response: int
     """Bytes of the longest whole response that it can have."""
     max_text: int = MAX_RESPONSE_BYTES
-    """Bytes that the model may write to a stream."""
+    """Bytes that the model may write."""
 
 
 class SideCalling(Value, frozen=True):

@@ -39,26 +39,29 @@ from extproc.translate.response_limits import (
     MAX_RESPONSE_BLOCKS,
     MAX_RESPONSE_BYTES,
     MAX_RESPONSE_CITATIONS,
+    MAX_WHOLE_TEXT,
     utf8_length,
 )
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
 
 
-def translate_response(body: bytes, *, completion_id: str, created: int, model: str, shape: ResponseShape) -> Completed:
-    """Return the `chat.completion`.
+def translate_response(
+    body: bytes, *, completion_id: str, created: int, model: str, shape: ResponseShape, most_text: int = MAX_WHOLE_TEXT
+) -> Completed:
+    """Return the `chat.completion`; its model may have written `most_text` bytes.
 
     Raises `ConverseResponseError` if Bedrock's body is malformed, and `ApiError` if the model failed.
     """
-    reply = _ModelMessage(decode(body), shape)
+    reply = _ModelMessage(decode(body, most_text), shape)
     encoded = completion(
         completion_id, created, model, reply.message(), reply.finish, reply.usage, reply.tier, reply.trace
     )
     return Completed(encoded, reply.usage, reply.finish)
 
 
-def decode(body: bytes) -> ConverseResponse:
-    """Decode Converse's response.
+def decode(body: bytes, most_text: int) -> ConverseResponse:
+    """Decode Converse's response, with `most_text` bytes of text at most.
 
     Raises as `translate_response` does, and a 502 `ApiError` for a response over a limit.
 
@@ -73,7 +76,10 @@ def decode(body: bytes) -> ConverseResponse:
         if failure.kind:
             raise from_bedrock(failure) from error
         raise
-    _check(response.output.message.content)
+    blocks = response.output.message.content
+    _check(blocks)
+    if len(body) > most_text and sum(map(_text_bytes, blocks)) > most_text:  # JSON is never shorter than its texts
+        raise bad_response(f"more than {most_text:,} bytes of text, which its limit of tokens cannot be")
     return response
 
 

@@ -22,6 +22,7 @@ from extproc.translate.chat_stream import ChatStream, State
 from extproc.translate.completed import Completed
 from extproc.translate.errors import ModelError
 from extproc.translate.response_fields import usage
+from extproc.translate.response_limits import MAX_WHOLE_TEXT
 
 
 class StreamError(Exception):
@@ -112,12 +113,13 @@ class ChatSse:
         return written[0] if len(written) == 1 else joined(written)
 
 
-def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Completed:
+def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder, most_text: int = MAX_WHOLE_TEXT) -> Completed:
     """Return a stream at once, for a model that cannot stream: `body` is Converse's response.
 
+    The model may have written `most_text` bytes.
     Raises `ConverseResponseError` if the body is malformed, and `ApiError` if the model failed.
     """
-    response = decode(body)
+    response = decode(body, most_text)
     try:
         written = [encoder.encode(chunk) for event in response_events(response) for chunk in stream.feed(event)]
         stream.end()

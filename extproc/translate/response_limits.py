@@ -1,6 +1,6 @@
 """Limits of a chat response of Bedrock's, whole or streamed, and the length that they count.
 
-Decision: docs/decisions.md, D310.
+Decisions: docs/decisions.md, D310, D322.
 """
 
 from typing import Final
@@ -8,7 +8,9 @@ from typing import Final
 from extproc.translate.errors import bad_response
 
 MAX_RESPONSE_BYTES: Final = 8 << 20
-"""Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
+"""Bytes of a Converse response: a model's longest text is below one MiB, its images may have some."""
+MAX_WHOLE_TEXT: Final = 4 << 20
+"""Bytes of text in a Converse response: 32 for each token of the longest output. Of one, a client may get eight."""
 MAX_RESPONSE_BLOCKS: Final = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 

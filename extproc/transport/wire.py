@@ -205,9 +205,12 @@ class ExtProcSession:
     def extend_timeout(self, seconds: float) -> None:
         """Allow the response that is due `seconds` from now (`override_message_timeout`).
 
+        Nothing is sent at the end of Bedrock's response: no timeout of Envoy's runs there.
         It is sent once for each response, and Envoy ignores what exceeds its `max_message_timeout`; 0 is no more time
         than there is. Raises `WireError` where no response is due: nothing is slow there but the upstream.
         """
+        if self.state is SessionState.WITHHELD and self._upstream_ended:
+            return
         if self.state not in RESPONSE_DUE:
             raise WireError(f"a wait in state {self.state.name}, where Envoy waits for nothing")
         if seconds and not self._timeout_extended:

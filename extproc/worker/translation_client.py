@@ -200,12 +200,13 @@ class Process:
 
     def _complete(self, job: Complete) -> Completed:
         headers = tuple(dict(response.headers) for response in job.responses)
-        pending = msgspec.Raw(msgspec.json.encode(job.pending))
-        request = wire.CompleteRequest(job.endpoint.path, pending, job.context, headers)
-        reply, blobs = self._ask(request, [response.body for response in job.responses])
+        pending = msgspec.json.encode(job.pending)
+        request = wire.CompleteRequest(job.endpoint.path, job.context, headers)
+        reply, blobs = self._ask(request, [pending, *(response.body for response in job.responses)])
         if not isinstance(reply, wire.CompleteReply):
             raise _unexpected(reply)
-        return Completed(bytes(blobs[0]), Usage(*reply.usage), reply.finish, reply.content_type)
+        [body] = _bodies([1], blobs)
+        return Completed(body, Usage(*reply.usage), reply.finish, reply.content_type)
 
     def _ask(
         self,

@@ -20,12 +20,14 @@ import msgspec
 
 from extproc import cl100k_base
 from extproc.bedrock.catalogue import Target
+from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.exchange import translation
 from extproc.exchange.endpoint import AskContext, DecodedRequest
 from extproc.exchange.routes import ENDPOINTS
 from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
+from extproc.translate.errors import bad_response
 from extproc.worker.cpu_limit import CpuLimit, CpuLimitError
 from extproc.worker.translation_wire import (
     TOO_COMPLEX,
@@ -43,6 +45,7 @@ from extproc.worker.translation_wire import (
     receive_blob,
     receive_header,
     send,
+    usage_fields,
 )
 
 NICE = 5
@@ -121,15 +124,14 @@ class TranslationServer:
 
 
 def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
-    pending = ENDPOINTS[request.path].decode_pending(request.pending)
-    responses = list(zip(request.headers, map(bytes, blobs), strict=True))
-    completed = pending.complete(request.context, responses)
-    usage = completed.usage
-    counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
-    more = (usage.reasoning, usage.written_for_an_hour, usage.uncounted)
-    return ProcessReply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [
-        bytes(completed.body)
-    ]
+    pending, *bodies = blobs
+    responses = list(zip(request.headers, map(bytes, bodies), strict=True))
+    try:
+        completed = ENDPOINTS[request.path].decode_pending(pending).complete(request.context, responses)
+    except ConverseResponseError as error:
+        raise bad_response(str(error)) from error
+    reply = CompleteReply(usage_fields(completed.usage), completed.finish, completed.content_type)
+    return ProcessReply(reply), [bytes(completed.body)]
 
 
 def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> None:

@@ -14,11 +14,16 @@ from msgspec import Struct
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.exchange.endpoint import ResponseContext
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError, invalid
+from extproc.translate.errors import ModelError
 from extproc.translate.media import RemoteImage
 from extproc.translate.rules import NO_RULES, Rules
 
 T = TypeVar("T")
+
+UsageFields = tuple[int, int, int, int, int | None, int, int | None]
+"""The fields of a `Usage`, whose module may be compiled, so that msgspec cannot read it."""
 
 _LENGTH = struct.Struct(">I")
 _MOST_PARTS = 512
@@ -59,10 +64,9 @@ class PlanRequest(Struct, tag="plan"):
 
 
 class CompleteRequest(Struct, tag="complete"):
-    """Put Bedrock's responses together: their headers, and their bodies as blobs."""
+    """Put Bedrock's responses together: their headers, and their bodies as blobs, behind the pending request's."""
 
     path: str
-    pending: msgspec.Raw
     context: ResponseContext
     headers: tuple[dict[str, str], ...]
 
@@ -76,13 +80,15 @@ class Header(Struct):
 
 
 class Error(Struct, tag="error", tag_field="reply"):
-    """An `ApiError`."""
+    """An `ApiError`; with `usage` a `ModelError`."""
 
     status: int
     message: str
     type: str
     param: str | None
     code: str | None
+    headers: dict[str, str] = {}
+    usage: UsageFields | None = None
 
 
 class ReadReply(Struct, tag="read", tag_field="reply"):
@@ -123,8 +129,7 @@ class PlanReply(Struct, tag="plan", tag_field="reply"):
 class CompleteReply(Struct, tag="complete", tag_field="reply"):
     """A `Completed`, whose body is the blob."""
 
-    usage: tuple[int, int, int, int, int | None, int, int | None]
-    """The fields of a `Usage`, whose module may be compiled, so that msgspec cannot read it."""
+    usage: UsageFields
     finish: str
     content_type: str
 
@@ -138,12 +143,22 @@ class ProcessReply(Struct):
 
 def error_of(error: ApiError) -> Error:
     """Return `error` as it is sent."""
-    return Error(error.status, error.message, error.type, error.param, error.code)
+    usage = usage_fields(error.usage) if isinstance(error, ModelError) else None
+    return Error(error.status, error.message, error.type, error.param, error.code, error.headers, usage)
 
 
 def api_error(error: Error) -> ApiError:
     """Return `error` as it is raised."""
-    return ApiError(error.status, error.message, type=error.type, param=error.param, code=error.code)
+    failure = ApiError(
+        error.status, error.message, type=error.type, param=error.param, code=error.code, headers=error.headers
+    )
+    return failure if error.usage is None else ModelError(failure, Usage(*error.usage))
+
+
+def usage_fields(usage: Usage) -> UsageFields:
+    """Return `usage` as it is sent."""
+    counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
+    return (*counts, usage.reasoning, usage.written_for_an_hour, usage.uncounted)
 
 
 def send(connection: socket.socket, header: object, blobs: Sequence[bytes | bytearray | memoryview]) -> None:

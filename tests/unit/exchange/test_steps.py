@@ -1,4 +1,4 @@
-"""The longest step that one request makes of the event loop, whatever its shape: in units of this machine's Python.
+"""The longest step that one request, or its response, makes of the event loop: in units of this machine's Python.
 
 A unit is the time of a loop of a million rounds, about 30 ms where `make bench-steps` was run. CPU time of the thread
 is compared, and the least of several runs counts. The limits are twice the values measured on a quiet machine, because
@@ -13,8 +13,10 @@ import pytest
 
 from bench.bodies import Shape
 from bench.shapes import SHAPES
-from bench.steps import gateway, longest
+from bench.steps import gateway, longest, longest_back
+from bench.whole_responses import REQUESTS, WHOLE_RESPONSES
 from extproc import cl100k_base
+from extproc.exchange.endpoint import LARGE_RESPONSES
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.translation import LARGE_BODY, is_large
 from extproc.worker.translation_client import Process
@@ -70,3 +72,26 @@ def test_a_large_request_takes_the_event_loop_less_than_two_units_at_a_time(
     name: str, shared: Gateway, process: Process
 ) -> None:
     assert is_short(SHAPES[name], 3 * LARGE_BODY, 2.0, shared, process)
+
+
+def is_short_back(name: str, request: str, size: int, most: float, shared: Gateway, process: Process) -> bool:
+    """Return true if the longest step of such a response takes at most so many units in one of several tries."""
+    body = WHOLE_RESPONSES[name](size)
+    seconds = (longest_back(body, REQUESTS[request], shared, process, runs=2) for _ in range(TRIES))
+    return any(each <= most * unit() for each in seconds)
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("name", WHOLE_RESPONSES)
+def test_a_whole_response_takes_the_event_loop_less_than_four_units_at_a_time(
+    name: str, request_name: str, shared: Gateway, process: Process
+) -> None:
+    assert is_short_back(name, request_name, LARGE_RESPONSES - 1_000, 4.0, shared, process)
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("name", WHOLE_RESPONSES)
+def test_a_large_whole_response_takes_the_event_loop_less_than_a_unit_at_a_time(
+    name: str, request_name: str, shared: Gateway, process: Process
+) -> None:
+    assert is_short_back(name, request_name, 3 * LARGE_RESPONSES, 1.0, shared, process)

@@ -10,7 +10,12 @@ from openai.types.chat import ChatCompletionChunk
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
-from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, MAX_RESPONSE_CITATIONS
+from extproc.translate.response_limits import (
+    MAX_RESPONSE_BLOCKS,
+    MAX_RESPONSE_BYTES,
+    MAX_RESPONSE_CITATIONS,
+    MAX_WHOLE_TEXT,
+)
 from tests.unit.translate.whole_responses import call, cited, completed, converse, streamed, use, web
 
 
@@ -96,15 +101,19 @@ def test_an_old_call_and_a_custom_call_are_streamed_in_their_shapes() -> None:
 
 @pytest.mark.parametrize("shape", [completed, streamed], ids=["whole", "streamed"])
 def test_a_response_over_a_limit_is_an_error(shape: Callable[[bytes], Completed]) -> None:
-    """A larger response would block the event loop."""
-    bare = len(converse({"text": ""}))
-    shape(converse({"text": "a" * (MAX_RESPONSE_BYTES - bare)}))
+    """A larger response would take the event loop, or the process beside it, too long."""
+    image = {"image": {"format": "png", "source": {"bytes": ""}}}
+    bare = len(converse(image))
+    drawn = {"image": {"format": "png", "source": {"bytes": "A" * (MAX_RESPONSE_BYTES - bare)}}}
+    shape(converse(drawn))
+    shape(converse({"text": "a" * MAX_WHOLE_TEXT}))
     shape(converse(*[{"text": "a"}] * MAX_RESPONSE_BLOCKS))
     sources = [{"title": "t", "location": {"web": {"url": "https://x.org"}}}] * (MAX_RESPONSE_CITATIONS // 2)
     half = {"citationsContent": {"content": [{"text": "a"}], "citations": sources}}
     shape(converse(half, half))
     for body, why in (
-        (converse({"text": "a" * (MAX_RESPONSE_BYTES - bare + 1)}), "at most 8,388,608"),
+        (converse(drawn).replace(b'"A', b'"AA'), "at most 8,388,608"),
+        (converse({"text": "a" * MAX_WHOLE_TEXT}, {"text": "a"}), "more than 4,194,304 bytes of text"),
         (converse(*[{"text": "a"}] * (MAX_RESPONSE_BLOCKS + 1)), "at most 4,096"),
         (converse(half, half, {"citationsContent": {"citations": [{}]}}), "at most 8,192"),
     ):

@@ -378,6 +378,15 @@ class TestResponses:
         with pytest.raises(WireError, match="FORWARDED"):
             at(SessionState.FORWARDED).extend_timeout(1)
 
+    def test_no_time_is_requested_at_the_end_of_a_response_where_no_timeout_runs(self, at, envoy):
+        session = at(SessionState.WITHHELD)
+        with pytest.raises(WireError, match="WITHHELD"):
+            session.extend_timeout(1)
+        session.receive(envoy.response_body(b"a", end_of_stream=True))
+        session.extend_timeout(1)
+        assert session.drain() == []
+        assert session.stuck, "until a job has its result"
+
     def test_an_untouched_response_is_passed_on(self, at, envoy):
         session = at(SessionState.RELAYING)
         for message in (envoy.response_body(b"a"), envoy.response_body(b"b", end_of_stream=True)):

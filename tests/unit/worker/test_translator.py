@@ -18,16 +18,22 @@ import pytest
 
 from bench.bodies import MODEL
 from bench.shapes import EMBEDDING_MODEL, SHAPES
+from bench.whole_responses import REQUESTS, WHOLE_RESPONSES, Request, converse
 from extproc import cl100k_base
 from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
+from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.exchange import translation
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS, EmbeddingsPending
-from extproc.exchange.endpoint import ApiEndpoint, AskContext, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, AskContext, Pending, ResponseContext, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse, TranslationResult
 from extproc.exchange.responses_endpoint import RESPONSES
+from extproc.exchange.routes import ENDPOINTS
 from extproc.openai.errors import ApiError
+from extproc.translate.completed import Completed
+from extproc.translate.errors import ModelError, bad_response
+from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 from extproc.worker import translation_wire
 from extproc.worker.cpu_limit import END_SIGNAL
 from extproc.worker.translation_client import ENVIRONMENT, HELD_BYTES, Process
@@ -132,7 +138,74 @@ def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> N
     counts = (1,) * len(responses)
     pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts)
     completed = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
-    assert completed == pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
+    assert same(completed) == same(
+        pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
+    )
+
+
+def same(completed: TranslationResult) -> tuple[object, ...]:
+    """Return the fields of a response, or of an error, so that two can be compared."""
+    if isinstance(completed, Completed):
+        usage, content_type = translation_wire.usage_fields(completed.usage), completed.content_type
+        return bytes(completed.body), usage, completed.finish, content_type
+    assert isinstance(completed, ApiError)
+    usage = translation_wire.usage_fields(completed.usage) if isinstance(completed, ModelError) else None
+    return body_of(completed), completed.headers, usage
+
+
+def pending_of(request: Request) -> tuple[ApiEndpoint, Pending]:
+    endpoint = ENDPOINTS[request.path.removeprefix("/oai/v1")]
+    decoded = translation.read(bytearray(request.body), endpoint)
+    target = Target(decoded.model, decoded.model)
+    return endpoint, decoded.ask(target, BUILT_IN.of(decoded.model), AskContext({}, cl100k_base.decode)).pending
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("name", WHOLE_RESPONSES)
+def test_a_whole_response_is_assembled_the_same_in_the_process(name: str, request_name: str, process: Process) -> None:
+    endpoint, pending = pending_of(REQUESTS[request_name])
+    body = WHOLE_RESPONSES[name](1_200_000)
+    assert not pending.streams
+    assert pending.is_large([({}, body)])
+    completed = process.do(Complete(endpoint, pending, CONTEXT, (SideResponse(200, {}, body),), "acme"))
+    assert same(completed) == same(pending.complete(CONTEXT, [({}, body)]))
+
+
+ODD_RESPONSES = {
+    "no json": b"{" * 1000,
+    "too long": b" " * (MAX_RESPONSE_BYTES + 1),
+    "an error of AWS's": b'{"__type":"ThrottlingException","message":"Too many requests"}',
+    "a model's failure": converse([{"text": "a"}]).replace(b"end_turn", b"malformed_model_output"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_RESPONSES)
+def test_an_odd_response_is_the_same_error_in_the_process(name: str, process: Process) -> None:
+    pid = process.pid
+    for request in REQUESTS.values():
+        endpoint, pending = pending_of(request)
+        there = process.do(Complete(endpoint, pending, CONTEXT, (SideResponse(200, {}, ODD_RESPONSES[name]),), "acme"))
+        try:
+            pending.complete(CONTEXT, [({}, ODD_RESPONSES[name])])
+        except ConverseResponseError as error:
+            here = bad_response(str(error))
+        except ApiError as error:
+            here = error
+        assert same(there) == same(here)
+    assert (process.is_alive, process.pid) == (True, pid)
+
+
+def test_a_response_repeats_json_of_any_depth_in_the_process(process: Process) -> None:
+    """The members that repeat a request are nested as deep as can be read, which is no fault of the response's."""
+    depth = sys.getrecursionlimit() // 2
+    parameters = '{"type":"object","x":' + "[" * depth + "]" * depth + "}"
+    tools = f'[{{"type":"function","name":"f","parameters":{parameters}}}]'
+    request = Request(RESPONSES.path, f'{{"model":"{MODEL}","input":"Hi","tools":{tools}}}'.encode())
+    endpoint, pending = pending_of(request)
+    answer = SideResponse(200, {}, converse([{"text": "a"}]))
+    completed = process.do(Complete(endpoint, pending, CONTEXT, (answer,), "acme"))
+    assert isinstance(completed, Completed)
+    assert b"[" * depth in bytes(completed.body)
 
 
 def test_the_process_holds_few_bytes_of_requests_that_wait_for_their_images(fresh_process: Process) -> None:
