@@ -40,6 +40,12 @@ def test_names_are_replaced_however_the_text_is_cut(value: Any, plain: bool, ind
     assert in_pieces(text, cuts) == whole
 
 
+@given(VALUES, st.booleans(), st.sampled_from([None, 1]))
+def test_names_in_utf_8_are_replaced_as_those_in_characters(value: Any, plain: bool, indent: Any) -> None:
+    text = json.dumps(value, ensure_ascii=plain, indent=indent)
+    assert renamed_json(text.encode(), NAMES) == renamed(text, NAMES).encode()
+
+
 @given(st.text(alphabet='{}[],:"\\ abu0', max_size=30), st.lists(st.integers(0, 30), max_size=4))
 def test_any_text_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     assert in_pieces(text, cuts) == renamed(text, NAMES)
