@@ -10,7 +10,7 @@ from extproc.translate.errors import bad_response
 MAX_RESPONSE_BYTES: Final = 8 << 20
 """Bytes of a Converse response: a model's longest text is below one MiB, its images may have some."""
 MAX_WHOLE_TEXT: Final = 4 << 20
-"""Bytes of text in a Converse response: 32 for each token of the longest output. Of one, a client may get eight."""
+"""Bytes of text in a Converse response: 32 for each token of the longest output. Of one, a client may get ten."""
 MAX_RESPONSE_BLOCKS: Final = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
