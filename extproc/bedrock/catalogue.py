@@ -9,13 +9,15 @@ provisioned, custom and imported models and of prompt routers do not identify th
 A `Catalogue` is an immutable snapshot of the first three. `targets` returns what may serve an id, `entries` what can be
 listed. It does no I/O: `extproc.aws.catalogue_keeper` keeps it up to date.
 
-Invariant: `targets` returns at least one target for any string, and never raises; a model's own id is served only by
-that model: by itself, or by a listed system profile of the region's geography or the global one.
+Invariants: `targets` returns at least one target for any string, and never raises; a model's own id is served only by
+that model: by itself, or by a listed system profile of the region's geography or the global one. What resolves to
+another id than was asked for has no text of a caller's own: it is a model's id, with or without a context size of a
+form that AWS has, or its ARN in this region.
 
 Sources: the API reference of ListFoundationModels and ListInferenceProfiles;
 https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html (geographies, source regions).
 
-Decision: docs/decisions.md, D216.
+Decisions: docs/decisions.md, D216, D326.
 """
 
 import re
@@ -23,7 +25,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from extproc.bedrock.listing import APPLICATION, ON_DEMAND, SYSTEM_DEFINED, FoundationModel, InferenceProfile
-from extproc.bedrock.model_ids import LONGEST_REMEMBERED
+from extproc.bedrock.model_ids import ANY_PARTITION, LONGEST_REMEMBERED, partition
 
 GLOBAL = "global"
 
@@ -66,6 +68,8 @@ class Target:
     guessed: bool = False
     project: str | None = None
     """The project that calls belong to; None is the account's default."""
+    arn: str | None = None
+    """Where it was asked for by an ARN of the catalogue's region: that ARN, as AWS writes it, for rules to match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,12 @@ def profile_id(name: str) -> str | None:
     return match["name"] if match and match["kind"] == "inference-profile" else None
 
 
+def names_model(arn: str) -> bool:
+    """Return whether this is an ARN with the id of a model or of a system profile in it."""
+    match = _ARN.fullmatch(arn)
+    return match is not None and match["kind"] in ("foundation-model", "inference-profile")
+
+
 def geographies(region: str) -> tuple[str, ...]:
     """Return the geographies whose profiles may serve this region's models, nearest first."""
     return next(names for start, names in GEOGRAPHIES if region.startswith(start))
@@ -109,11 +119,14 @@ def own_geography(region: str) -> str:
 _IN_REGION = frozenset({"foundation-model", "provisioned-model", "imported-model"})
 """Kinds of resources whose calls are served in their own region."""
 
-_ARN = re.compile(r"arn:[^:]*:bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<name>.+)", re.DOTALL)
+_ARN = re.compile(rf"arn:(?:{ANY_PARTITION}):bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<name>.+)", re.DOTALL)
 
-_CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re.DOTALL)
-"""`amazon.nova-lite-v1:0:300k`: a context size, which matters to provisioned throughput only."""
+_CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,2}):(?:[0-9]{1,4}k|mm|512)", re.DOTALL)
+"""`amazon.nova-lite-v1:0:300k`: a context size, which matters to provisioned throughput only. AWS's are a number of
+thousands, `mm` of Nova Premier, and `512` of Cohere's embeddings. Any other ending could be a caller's own word."""
 
+_LISTED_CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re.DOTALL)
+"""Likewise, of an id that AWS lists."""
 
 _MAX_CACHED = 1024
 
@@ -142,6 +155,9 @@ class Catalogue:
             for profile in listed.values()
             if profile.kind == SYSTEM_DEFINED and profile.foundation
         }
+        self._head = f"arn:{partition(region)}:bedrock:{region}:"
+        self._here = (self._head, f"arn:{partition(region)}:sagemaker:{region}:")
+        """Starts of the ARNs that this region has."""
         self._cached: dict[str, tuple[Target, ...]] = {}
         """Results of `targets`: callers ask for the same few ids again and again."""
         self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
@@ -203,8 +219,7 @@ class Catalogue:
         """Return whether an id is that of a known model, or of a system profile of the region's own geography."""
         head, _, rest = name.partition(".")
         model = rest if head in PREFIXES else name
-        known = model in self._known or any(base in self._known for base in _without_context(model))
-        return known and (head not in PREFIXES or head == own_geography(self.region))
+        return self._known_model(model) is not None and (head not in PREFIXES or head == own_geography(self.region))
 
     def _is_near(self, region: str) -> bool:
         """Return whether a region is this one, or belongs to the same geography."""
@@ -226,25 +241,40 @@ class Catalogue:
     def _targets(self, requested: str) -> tuple[Target, ...]:
         arn = _ARN.fullmatch(requested)
         if arn:
-            return self._arn_targets(requested, arn["kind"], arn["region"], arn["name"])
+            return self._arn_targets(requested, arn["kind"], arn["name"])
         profile = self._profiles.get(requested)
         if profile:
             return (Target(requested, profile.foundation),)
-        return self._model_targets(requested) or (Target(requested, *self._behind(requested)),)
+        own = self._own_arn(requested)
+        return self._model_targets(requested) or (Target(requested, *self._behind(requested), arn=own),)
 
-    def _arn_targets(self, requested: str, kind: str, region: str, name: str) -> tuple[Target, ...]:
+    def _arn_targets(self, requested: str, kind: str, name: str) -> tuple[Target, ...]:
         """Return the targets of an ARN. Only that of a foundation model of this region is resolved further."""
-        if kind == "foundation-model":
-            targets = self._model_targets(name) if region in ("", self.region) else ()
-            return targets or (Target(requested, *self._behind(name)),)
+        models = f"{self._head}:foundation-model/"
+        targets = self._model_targets(name) if requested == models + name else ()
+        if targets:
+            return tuple(Target(each.model_id, each.foundation, arn=f"{models}{each.foundation}") for each in targets)
         profile = self._profiles.get(requested)
         if profile:
-            return (Target(requested, profile.foundation),)
-        return (Target(requested, *(self._behind(name) if kind == "inference-profile" else _NOTHING)),)
+            return (Target(requested, profile.foundation, arn=requested),)
+        own = self._own_arn(requested)
+        if kind not in ("foundation-model", "inference-profile"):
+            return (Target(requested, *_NOTHING, arn=own),)
+        foundation, guessed = self._behind(name)
+        if own and foundation:
+            own = requested.removesuffix(name) + foundation
+            if kind == "inference-profile":
+                head = name.partition(".")[0]
+                own = f"{requested.removesuffix(name)}{head}.{foundation}" if head in PREFIXES else None
+        return (Target(requested, foundation, guessed, arn=own),)
+
+    def _own_arn(self, requested: str) -> str | None:
+        """Return `requested` if it is an ARN that this region has: whatever else it names is AWS's to find."""
+        return requested if requested.startswith(self._here) else None
 
     def _model_targets(self, requested: str) -> tuple[Target, ...]:
         """Return the targets of a foundation model's id, with or without a context size; none if it is not callable."""
-        names = (requested, *_without_context(requested))
+        names = (requested, *self._bases(requested))
         return next(filter(None, map(self._callable, names)), ())
 
     def _callable(self, foundation: str) -> tuple[Target, ...]:
@@ -267,14 +297,32 @@ class Catalogue:
         head, _, rest = name.partition(".")
         if head[:4].lower() == "arn:":
             return _NOTHING
-        is_profile = head in PREFIXES or rest in self._known
-        if is_profile:
-            name = rest
-        if "." not in name:
+        model = rest if head in PREFIXES else name
+        if "." not in model:
             return _NOTHING
-        bases = _without_context(name)
-        foundation = next((base for base in bases if base in self._known), bases[0] if bases else name)
-        return foundation, foundation not in self._known or (is_profile and head not in PREFIXES)
+        known = self._known_model(model)
+        if known is not None:
+            return known, False
+        return self._within(model) or next(iter(self._bases(model)), model), True
+
+    def _within(self, name: str) -> str | None:
+        """Return the known model that an unknown id has text around: a part in front, or up to three behind."""
+        for text in (name, name.partition(".")[2]):
+            for _ in range(4):
+                known = self._known_model(text)
+                if known is not None:
+                    return known
+                text = text.rpartition(":")[0]
+        return None
+
+    def _known_model(self, name: str) -> str | None:
+        """Return the known model that an id names, with or without a context size; None if it names none."""
+        return next((each for each in (*self._bases(name), name) if each in self._known), None)
+
+    def _bases(self, name: str) -> tuple[str, ...]:
+        """Return the ids without a context size that may be the same model: `v1:0:300k` -> `v1:0`, `v1`."""
+        match = (_LISTED_CONTEXT if name in self._models else _CONTEXT).fullmatch(name)
+        return (match["base"] + match["revision"], match["base"]) if match else ()
 
     def _list(self, profiles: Iterable[InferenceProfile]) -> Iterable[Entry]:
         """Yield the entries, in no order."""
@@ -288,12 +336,6 @@ class Catalogue:
                 name = profile.arn if profile.kind == APPLICATION else profile.id
                 shutdown = behind.shutdown if behind else ""
                 yield Entry(name, profile.created, _owner(profile.foundation), self.targets(name), shutdown)
-
-
-def _without_context(name: str) -> tuple[str, ...]:
-    """Return the ids without a context size that may be the same model: `v1:0:300k` -> `v1:0`, `v1`."""
-    match = _CONTEXT.fullmatch(name)
-    return (match["base"] + match["revision"], match["base"]) if match else ()
 
 
 def _owner(foundation: str | None) -> str:

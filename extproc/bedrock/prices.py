@@ -5,9 +5,10 @@ them. A cost is rounded up to whole micro-USD: it is never below what AWS counts
 
 Invariant: the prices of a call are those of the first of an operator's patterns that matches the id that is called, the
 profile that an ARN names, or the foundation model behind them; or else the table's row for the first of these that has
-one. Without any, a call is unpriced.
+one. Without any, a call is unpriced. An ARN with a model's or a profile's id in it is matched with patterns that begin
+with `arn:`, so that no price depends on the region and the account that a caller writes.
 
-Decision: docs/decisions.md, D231.
+Decisions: docs/decisions.md, D231, D326.
 """
 
 import fnmatch
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from extproc.bedrock.catalogue import profile_id
+from extproc.bedrock.catalogue import names_model, profile_id
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.bedrock.price_table import ROWS, Row
 from extproc.value import Value
@@ -92,7 +93,10 @@ class PriceList:
     """An operator's prices by pattern, before those of the table. Immutable."""
 
     def __init__(self, own: Mapping[str, Prices]) -> None:
-        self._own = tuple((re.compile(fnmatch.translate(pattern)), prices) for pattern, prices in own.items())
+        self._own = tuple(
+            (re.compile(fnmatch.translate(pattern)), pattern.startswith("arn:"), prices)
+            for pattern, prices in own.items()
+        )
         self._cached = lru_cache(maxsize=1024)(self._find)
 
     def of(self, model_id: str, foundation: str | None) -> Prices | None:
@@ -102,8 +106,9 @@ class PriceList:
 
     def _find(self, model_id: str, foundation: str | None) -> Prices | None:
         names = [name for name in dict.fromkeys((model_id, profile_id(model_id), foundation)) if name]
-        for fits, own in self._own:
-            if any(fits.match(name) for name in names):
+        plain = ([name for name in names if name != model_id] or [""]) if names_model(model_id) else names
+        for fits, is_of_arns, own in self._own:
+            if any(fits.match(name) for name in (names if is_of_arns else plain)):
                 return own
         row = next((ROWS[name] for name in names if name in ROWS), None)
         return None if row is None else prices_of_row(row)

@@ -12,7 +12,7 @@ from extproc.bedrock.model_ids import is_model_id
 from extproc.bedrock.seed import seed_ids
 from extproc.config import Models, Organisation
 from extproc.config.faults import printable
-from extproc.tenancy.policy import ModelRules, Narrowed, choose, deniable, matches, names_of, within
+from extproc.tenancy.policy import ModelRules, Narrowed, allows, choose, deniable, matches, within
 
 _ANYBODY = Organisation()
 
@@ -69,13 +69,12 @@ def _objection(rules: ModelRules, requested: str, target: Target) -> str | None:
     if isinstance(rules, Narrowed):
         by_token = _objection(rules.token, requested, target)
         return _objection(rules.organisation, requested, target) or (by_token and f"{by_token} of the token")
-    names = names_of(requested, target)
     if rules.deny and (target.foundation is None or target.guessed):
         return "denied, since it is not known which model is behind it, by any pattern of `models.deny`"
     for pattern in rules.deny:
-        if matches(pattern, deniable(names), ignore_case=True):
+        if matches(pattern, deniable(requested, target), ignore_case=True):
             return f"denied by the pattern `{printable(pattern)}` of `models.deny`"
-    if not any(matches(pattern, names) for pattern in rules.allow):
+    if not allows(rules.allow, requested, target):
         return "not allowed by any pattern of `models.allow`"
     return None
 

@@ -105,7 +105,7 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
     if target is None:
         raise no_such_model(catalogue, caller, model_id)
     if caller.project is not None:
-        return Target(target.model_id, target.foundation, target.guessed, caller.project)
+        return Target(target.model_id, target.foundation, target.guessed, caller.project, target.arn)
     return target
 
 

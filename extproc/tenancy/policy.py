@@ -1,9 +1,15 @@
 """The models that an organisation may call.
 
-A target has several names: the id of the request, the id or ARN that would be called, the profile id inside an
-inference-profile ARN, and the foundation model behind it. The rules:
+A target has several names: the id or ARN that would be called, the profile id inside an inference-profile ARN, the
+foundation model behind it, and the id of the request. The rules:
 
 - A target is permitted if *any* of its names matches a pattern of `allow` and *none* matches a pattern of `deny`.
+- `allow` matches no text that a caller may choose: it sees what would be called, and not how that was asked for. An id
+  that resolves to another one is permitted by that one's names alone; an id with text around a model's that is no
+  geography by the model's; and the ARN of a foundation model or of a system profile by the ids in it. ARNs as such are
+  matched with patterns that begin with `arn:`, those that name no model (a provisioned model) with all; those of other
+  regions, which are called as they are, with `*` only. What `allow` has in full is permitted in that spelling: its
+  operator wrote it.
   So `allow: ["anthropic.*"]` admits `anthropic.claude-sonnet-4-6`, `us.anthropic.claude-sonnet-4-6`, and an ARN of
   a profile of that model; and `deny: ["global.*"]` sends a bare id to the profile of the region's geography, or
   forbids it.
@@ -22,14 +28,14 @@ inference-profile ARN, and the foundation model behind it. The rules:
 
 Invariant: for any id, the result is a member of `targets` that these rules permit, or None.
 
-Decisions: docs/decisions.md, D58, D191, D216.
+Decisions: docs/decisions.md, D58, D191, D216, D326.
 """
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from extproc.bedrock.catalogue import Catalogue, Target, profile_id
+from extproc.bedrock.catalogue import PREFIXES, Catalogue, Target, names_model, profile_id
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.config import Models, Organisation
 from extproc.value import Value
@@ -78,24 +84,53 @@ def matches(pattern: str, names: Sequence[str], *, ignore_case: bool = False) ->
 def _permitted(models: ModelRules, requested: str, target: Target) -> bool:
     if isinstance(models, Narrowed):
         return _permitted(models.organisation, requested, target) and _permitted(models.token, requested, target)
-    names = names_of(requested, target)
     if models.deny:
         if target.foundation is None or target.guessed:
             return False
-        if _any_matches(_compiled(models.deny, re.IGNORECASE), deniable(names)):
+        if _any_matches(_compiled(models.deny, re.IGNORECASE), deniable(requested, target)):
             return False
-    return _any_matches(_compiled(models.allow), names)
+    return allows(models.allow, requested, target)
 
 
-def deniable(names: Sequence[str]) -> list[str]:
-    """Return the names that `deny` is matched with: those of a target, and each without its first part."""
+def deniable(requested: str, target: Target) -> list[str]:
+    """Return the names that `deny` is matched with: all of the target's, and each without its first part."""
+    each = (requested, target.model_id, profile_id(requested), profile_id(target.model_id), target.foundation)
+    names = [name for name in each if name]
     return [*names, *[name.partition(".")[2] for name in names if not name.startswith("arn:")]]
 
 
-def names_of(requested: str, target: Target) -> list[str]:
-    """Return all names of the target, which `allow` is matched with."""
-    names = (requested, target.model_id, profile_id(requested), profile_id(target.model_id), target.foundation)
-    return [name for name in names if name]
+def allows(patterns: tuple[str, ...], requested: str, target: Target) -> bool:
+    """Return whether a pattern of `allow` matches the target, or is the very id that was asked for."""
+    if requested in patterns or _any_matches(_compiled(patterns), allowable(target)):
+        return True
+    if target.arn is None:
+        return False
+    return _any_matches(_compiled(tuple([each for each in patterns if each.startswith("arn:")])), (target.arn,))
+
+
+def allowable(target: Target) -> list[str]:
+    """Return the names that each pattern of `allow` is matched with: what is called, without text of the caller's.
+
+    An ARN without any has an empty one, which `*` matches.
+    """
+    is_arn = target.model_id[:4].lower() == "arn:"
+    called = target.arn if is_arn else target.model_id
+    if called and names_model(called):
+        called = None
+    called = called or profile_id(target.model_id)
+    if called and target.foundation:
+        called = _without_text(called, target.foundation, target.guessed)
+    return [name for name in (called, target.foundation) if name] or [""] * is_arn
+
+
+def _without_text(called: str, foundation: str, guessed: bool) -> str | None:
+    """Return an id or ARN as far as AWS has it: none of the text around a model's id that is no geography."""
+    head = called.partition(".")[0]
+    if called == foundation or head == called or head[:4] == "arn:":
+        return called
+    if head in PREFIXES:
+        return f"{head}.{foundation}"
+    return None if guessed or called != f"{head}.{foundation}" else called
 
 
 def _any_matches(patterns: re.Pattern[str], names: Sequence[str]) -> bool:

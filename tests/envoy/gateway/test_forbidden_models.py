@@ -32,6 +32,31 @@ RULES: dict[str, dict[str, Any]] = {
 }
 """Tokens, and their organisations, each with another form of the same rule."""
 
+HAIKU, OPUS = "anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-opus-4-6-v1"
+
+WORDS = ("*haiku*", "*20251001*", "arn:*:24k")
+"""What the organisation `umbrella` may call: models with these words in their names."""
+
+WITH_WORDS = (
+    "{}:0:haiku",
+    "{}:haiku",
+    "{}:0:24k",
+    "haiku.{}",
+    "us.haiku.{}",
+    "arn:aws-haiku:bedrock:us-east-1::foundation-model/{}",
+    "arn:aws-x.haiku-x:bedrock:us-east-1::foundation-model/{}",
+    "arn:aws:bedrock:haiku-1::foundation-model/{}",
+    "arn:aws:bedrock:us-east-1::foundation-model/{}",
+    "arn:aws:bedrock:us-east-1::foundation-model/{}:24k",
+    "arn:aws-haiku:bedrock:us-east-1:123456789012:inference-profile/us.{}",
+    "arn:aws:bedrock:haiku-1:123456789012:inference-profile/us.{}",
+    "arn:aws:bedrock:us-east-1:202510010000:inference-profile/us.{}",
+    "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{}",
+    "arn:aws:bedrock:us-east-1:123456789012:inference-profile/haiku.{}",
+    "arn:aws:bedrock:haiku-1:123456789012:provisioned-model/a1b2c3d4e5f6",
+)
+"""Spellings of a model, with those words around it."""
+
 
 def spelled(name: str) -> list[str]:
     full_width = "".join(chr(ord(letter) + 0xFEE0) for letter in name)
@@ -43,7 +68,9 @@ def spelled(name: str) -> list[str]:
 def gateway(start_shared: Any) -> Any:
     """A gateway with all these organisations."""
     organisations = {name: own for each in RULES.values() for name, own in each.items()}
-    return start_shared({"organisations": {"umbrella": {}, **organisations}})
+    umbrella = {"models": {"allow": list(WORDS)}}
+    document = {"organisations": {"umbrella": umbrella, **organisations}, "endpoints": {"responses": True}}
+    return start_shared(document)
 
 
 @pytest.mark.parametrize("token", RULES)
@@ -67,3 +94,28 @@ def test_no_spelling_of_a_forbidden_model_reaches_bedrock(client: Any, local: An
     assert local.calls() == []
     assert client.chat("Hello", model=NOVA, token=token).status == 200
     assert [call["model"] for call in local.calls()] == [NOVA]
+
+
+def post(client: Any, path: str, body: Any) -> Any:
+    return client.post(path, body, headers=[("openai-organization", "umbrella")], token="both")
+
+
+@pytest.mark.parametrize("name", WITH_WORDS)
+@pytest.mark.parametrize("model", [OPUS, CLAUDE])
+def test_no_word_around_an_id_makes_a_model_permitted(client: Any, local: Any, name: str, model: str) -> None:
+    name = name.replace("{}", model)
+    bodies: dict[str, Any] = {
+        "chat/completions": {"messages": [{"role": "user", "content": "Hello"}]},
+        "responses": {"input": "Hello"},
+        "responses/input_tokens": {"input": "Hello"},
+        "embeddings": {"input": "Hello"},
+    }
+    for path, body in bodies.items():
+        response = post(client, path, {"model": name, **body})
+        assert response.status in (400, 404), path
+        assert response.error["code"] == "model_not_found" or model not in called(local), path
+    assert not any(model in each for each in called(local))
+
+
+def called(local: Any) -> list[str]:
+    return [call["model"] for call in local.calls()]

@@ -105,8 +105,12 @@ def test_fetch_reads_models_and_every_page_of_both_kinds_of_profiles(bedrock: St
         shutdown="2027-03-31",
     )
     assert catalogue.targets(SONNET) == (Target(f"us.{SONNET}", SONNET), Target(f"global.{SONNET}", SONNET))
-    assert catalogue.targets(mine["inferenceProfileArn"]) == (Target(mine["inferenceProfileArn"], SONNET),)
-    assert catalogue.targets(custom["inferenceProfileArn"]) == (Target(custom["inferenceProfileArn"], None),)
+    assert catalogue.targets(mine["inferenceProfileArn"]) == (
+        Target(mine["inferenceProfileArn"], SONNET, arn=mine["inferenceProfileArn"]),
+    )
+    assert catalogue.targets(custom["inferenceProfileArn"]) == (
+        Target(custom["inferenceProfileArn"], None, arn=custom["inferenceProfileArn"]),
+    )
     assert {entry.id: entry.shutdown for entry in catalogue.entries()} == {
         SONNET: "2027-03-31",
         f"us.{SONNET}": "2027-03-31",

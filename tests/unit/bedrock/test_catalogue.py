@@ -1,5 +1,7 @@
 """Targets of a requested model id, and the list of models."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,8 +46,11 @@ def ids(model_id: str, region: str = "us-east-1", profiles: tuple[InferenceProfi
 
 
 def only(model_id: str) -> Target:
+    """Return the single target, apart from its ARN, which it has where `model_id` is one of us-east-1."""
     [target] = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(model_id)
-    return target
+    here = model_id.startswith(("arn:aws:bedrock:us-east-1:", "arn:aws:sagemaker:us-east-1:"))
+    assert target.arn == (model_id if here and "/neo." not in model_id else None)
+    return replace(target, arn=None)
 
 
 # --- a bare id ---------------------------------------------------------------------------------------------------
@@ -113,6 +118,27 @@ def test_a_context_size_is_no_other_model(model_id: str, base: str) -> None:
     assert ids(model_id) == ids(base)
 
 
+@pytest.mark.parametrize("word", ["haiku", "nova", "m", "k", "24", "24kk", "12345k", "4k-x", "MM", "513", "1m"])
+@pytest.mark.parametrize("name", [NOVA, TITAN + ":2", f"us.{NOVA}", SONNET + ":0"])
+def test_any_other_word_is_no_context_size(name: str, word: str) -> None:
+    model_id = f"{name}:{word}"
+    target = only(model_id)
+    assert (target.model_id, target.guessed) == (model_id, True)
+    assert target.foundation == name.removeprefix("us.").removesuffix(
+        ":2" if TITAN in name else ":0" * (SONNET in name)
+    )
+
+
+@pytest.mark.parametrize("revision", [":123", ":x", ":", ":-1"])
+def test_a_revision_has_two_digits_at_most(revision: str) -> None:
+    assert ids(f"{TITAN}{revision}:8k") == [f"{TITAN}{revision}:8k"]
+
+
+def test_a_context_of_a_form_that_is_new_is_one_where_aws_lists_it() -> None:
+    listed = model(NOVA + ":1m", inference="PROVISIONED")
+    assert Catalogue.build([*MODELS, listed], (), "us-east-1").targets(NOVA + ":1m") == (Target(NOVA, NOVA),)
+
+
 def test_a_context_size_on_an_unknown_model() -> None:
     assert only("meta.llama9-v1:0:128k") == Target("meta.llama9-v1:0:128k", "meta.llama9-v1:0", guessed=True)
 
@@ -167,9 +193,14 @@ def test_an_id_is_called_as_requested(model_id: str, foundation: str | None) -> 
     [
         (f"neo.{SONNET}", SONNET),
         (f"neo.{NOVA}:300k", NOVA),
+        (f"neo.{NOVA}:24k", NOVA),
         ("us.anthropic.claude-next", "anthropic.claude-next"),
         ("neo.anthropic.claude-next", "neo.anthropic.claude-next"),
-        (f"us.us.{SONNET}", f"us.{SONNET}"),
+        (f"us.us.{SONNET}", SONNET),
+        (f"us.neo.{SONNET}", SONNET),
+        (f"{SONNET}:0", SONNET),
+        (f"us.{SONNET}:0:neo:0", SONNET),
+        (f"us.{SONNET}:1:2:3:4", f"{SONNET}:1:2:3:4"),
         (f"US.{SONNET}", SONNET),
         (SONNET.upper(), SONNET.upper()),
         (f"{ACCOUNT}inference-profile/us.anthropic.claude-next", "anthropic.claude-next"),
@@ -196,15 +227,60 @@ def test_a_long_id_is_not_remembered() -> None:
     assert catalogue.targets(model_id[:-2]) is catalogue.targets(model_id[:-2])
 
 
-@pytest.mark.parametrize("region", ["us-east-1", ""])
-def test_the_arn_of_a_foundation_model_is_its_id(region: str) -> None:
-    assert ids(f"arn:aws:bedrock:{region}::foundation-model/{SONNET}") == ids(SONNET)
-    assert ids(f"arn:aws:bedrock:{region}::foundation-model/{NOVA}") == ids(NOVA)
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("us-east-1", "aws"), ("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn"), ("eusc-de-east-1", "aws-eusc")],
+)
+def test_the_arn_of_a_foundation_model_is_its_id(region: str, partition: str) -> None:
+    profiles = [system(geography, SONNET) for geography in ("us", "us-gov", "global")]
+    catalogue = Catalogue.build(MODELS, profiles, region)
+    arn = f"arn:{partition}:bedrock:{region}::foundation-model/{SONNET}"
+    by_arn = catalogue.targets(arn)
+    assert by_arn == tuple(replace(target, arn=arn) for target in catalogue.targets(SONNET))
+    assert [target.model_id for target in by_arn] == [f"{name}.{SONNET}" for name in geographies(region)]
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:bedrock:eu-west-1::foundation-model/{}",
+        "arn:aws:bedrock:::foundation-model/{}",
+        "arn:aws:bedrock:us-east-1:123456789012:foundation-model/{}",
+        "arn:aws-us-gov:bedrock:us-east-1::foundation-model/{}",
+        "arn:aws-haiku:bedrock:us-east-1::foundation-model/{}",
+        "arn::bedrock:us-east-1::foundation-model/{}",
+    ],
+)
+def test_an_arn_that_the_region_has_not_is_resolved_no_further(arn: str) -> None:
+    arn = arn.format(SONNET)
+    [target] = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(arn)
+    assert (target.model_id, target.foundation in (SONNET, None)) == (arn, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "arn"),
+    [
+        (
+            f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}:haiku",
+            f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}",
+        ),
+        (f"{ACCOUNT}inference-profile/us.{SONNET}:0:24k", f"{ACCOUNT}inference-profile/us.{SONNET}"),
+        (f"{ACCOUNT}inference-profile/us.haiku.{SONNET}", f"{ACCOUNT}inference-profile/us.{SONNET}"),
+        (f"{ACCOUNT}inference-profile/haiku.{SONNET}", None),
+        (
+            f"arn:aws:bedrock:us-east-1::foundation-model/{TITAN}:2:8k",
+            f"arn:aws:bedrock:us-east-1::foundation-model/{TITAN}",
+        ),
+    ],
+)
+def test_the_arn_of_a_target_has_no_text_around_the_models_id(asked: str, arn: str | None) -> None:
+    [target] = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(asked)
+    assert target.arn == arn
 
 
 def test_a_profile_over_several_models_is_opaque() -> None:
     mixed = application("mixed", SONNET, NOVA)
-    assert Catalogue.build(MODELS, [mixed], "us-east-1").targets(mixed.arn) == (Target(mixed.arn, None),)
+    assert Catalogue.build(MODELS, [mixed], "us-east-1").targets(mixed.arn) == (Target(mixed.arn, None, arn=mixed.arn),)
 
 
 def test_profile_id() -> None:

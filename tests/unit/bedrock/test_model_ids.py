@@ -1,7 +1,9 @@
 """Valid model ids: AWS's pattern, without any id that another parser could read differently."""
 
+import json
 import re
 import unicodedata
+from pathlib import Path
 from urllib.parse import unquote
 
 import botocore.session
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from extproc.bedrock.model_ids import AWS, MAX_LENGTH, is_model_id
+from extproc.bedrock.model_ids import AWS, MAX_LENGTH, PARTITIONS, is_model_id, partition
 from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import model_path
 
@@ -23,6 +25,16 @@ def test_the_pattern_is_that_of_the_installed_botocore(operation: str) -> None:
     shape = model.input_shape.members["modelId"]
     pattern = AWS.invoke if operation == "InvokeModel" else AWS.converse
     assert (shape.metadata["pattern"], shape.metadata["max"]) == (pattern, MAX_LENGTH)
+
+
+def test_the_partitions_are_those_of_the_installed_botocore() -> None:
+    [folder] = botocore.__path__
+    known = json.loads((Path(folder) / "data" / "partitions.json").read_bytes())["partitions"]
+    assert {each["id"] for each in known} == {name for _, name in PARTITIONS}
+    for each in known:
+        regions = [region for region in each["regions"] if not region.endswith("-global")]
+        assert regions
+        assert {partition(region) for region in regions} == {each["id"]}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +92,11 @@ def test_every_id_of_the_built_in_list_passes() -> None:
         "arn:aws-\u200b:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-micro-v1:0",
         ACCOUNT + "inference-profile/..",
         ACCOUNT + "guardrail/abc",
+        "arn:aws-haiku:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0",
+        "arn:aws-x.nova-x:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0",
+        "arn:aws-haiku:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-micro-v1:0",
+        "arn:aws:bedrock:us-east-1:haiku:amazon.nova-micro-v1:0",
+        "ARN:aws:bedrock:us-east-1:amazon.nova-micro-v1:0",
         "ARN:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0",
     ],
 )

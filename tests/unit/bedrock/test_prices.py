@@ -95,6 +95,17 @@ def test_a_profile_costs_the_same_by_its_arn() -> None:
     assert PriceList({"eu.*": prices(1000, 2000)}).of(arn, SONNET) == prices(1000, 2000)
 
 
+@pytest.mark.parametrize("word", ["nova-1", "20251001"])
+def test_no_word_in_the_arn_of_a_model_or_of_a_profile_makes_it_cheaper(word: str) -> None:
+    own = PriceList({f"*{word}*": prices(1, 1), "arn:aws:bedrock:eu-west-1:*": prices(2, 2), "*": prices(9, 9)})
+    dear, arn = prices(9, 9), "arn:aws:bedrock:{}:{}:inference-profile/eu." + SONNET
+    assert own.of(arn.format("nova-1", "202510010000"), SONNET) == dear
+    assert own.of(f"arn:aws:bedrock:nova-1::foundation-model/{SONNET}", SONNET) == dear
+    assert own.of(arn.format("eu-west-1", "202510010000"), SONNET) == prices(2, 2), "its operator wrote `arn:`"
+    mine = f"arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/{word}"
+    assert own.of(mine, SONNET) == prices(1, 1), "an application profile has no other name"
+
+
 def test_an_unknown_model_is_unpriced() -> None:
     assert LIST_PRICES.of("acme.other", None) is None
 

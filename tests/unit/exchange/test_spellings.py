@@ -96,6 +96,10 @@ SPELLINGS: tuple[str, ...] = (
     "us.us.{}",
     "us..{}",
     "neo.{}",
+    "amazon.{}",
+    "us.amazon.{}",
+    "{}:amazon",
+    "{}:0:amazon",
     "-{}",
     "_{}",
     # ARNs
@@ -155,7 +159,7 @@ def spellings(name: str) -> list[str]:
     return [*(text.replace("{}", name) for text in SPELLINGS), *(change(name) for change in RESPELLINGS)]
 
 
-AMAZONS = ("amazon.{}", "amazon.nova-{}", "us.amazon.{}")
+AMAZONS = ("amazon.nova-{}", "us.amazon.nova-{}")
 """Ids of Amazon's, as far as a rule of `allow` matches them; AWS has no such models. A rule of `deny` closes them."""
 
 RULES = {

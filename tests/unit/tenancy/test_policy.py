@@ -1,10 +1,11 @@
 """The models that an organisation may call: patterns against all names of a model."""
 
 import fnmatch
+import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extproc.bedrock.catalogue import Catalogue, Target
@@ -83,6 +84,53 @@ def deny(*patterns: str) -> Models:
         (allow("anthropic.*"), "anthropic.claude-next", "anthropic.claude-next"),
         (allow("anthropic.*"), SONNET.upper(), None),
         (allow("Anthropic.*"), SONNET, None),
+        # text that a caller writes beside a model's id is no name of it
+        (allow("*opus*"), SONNET + ":0:opus", None),
+        (allow("*opus*"), SONNET + ":opus", None),
+        (allow("*opus*"), f"us.{SONNET}:0:opus", None),
+        (allow("*opus*"), f"us.opus.{SONNET}", None),
+        (allow("*24k*"), f"us.{SONNET}:0:24k", None),
+        (allow("us.*"), f"us.{SONNET}:0:24k", f"us.{SONNET}:0:24k"),
+        (allow("*:24k"), NOVA + ":24k", None),
+        (allow(NOVA + ":24k"), NOVA + ":24k", NOVA),
+        (allow("amazon.*"), NOVA + ":24k", NOVA),
+        (allow("*opus*"), f"arn:aws-opus:bedrock:us-east-1::foundation-model/{SONNET}", None),
+        (allow("*opus*"), f"arn:aws:bedrock:opus-1::foundation-model/{SONNET}", None),
+        (allow("arn:*opus*"), f"arn:aws:bedrock:opus-1::foundation-model/{SONNET}", None),
+        (allow("*opus*"), f"arn:aws:bedrock:opus-1:123456789012:inference-profile/us.{SONNET}", None),
+        (allow("arn:*opus*"), f"arn:aws:bedrock:opus-1:123456789012:inference-profile/us.{SONNET}", None),
+        (allow("*20251001*"), f"arn:aws:bedrock:us-east-1:202510010000:inference-profile/us.{SONNET}", None),
+        (allow("*opus*"), f"opus.{SONNET}", None),
+        (allow("*opus*"), f"{ACCOUNT}inference-profile/opus.{SONNET}", None),
+        (allow("*opus*"), "arn:aws:bedrock:opus-1:123456789012:provisioned-model/abc", None),
+        (allow("amazon.*"), f"amazon.{SONNET}", None),
+        (allow("*us*"), f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}", f"us.{NOVA}"),
+        (allow("*1:0"), f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}", None),
+        # ARNs
+        (allow("arn:*"), f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}", NOVA),
+        (
+            allow("arn:aws:bedrock:*::foundation-model/amazon.*"),
+            f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}",
+            NOVA,
+        ),
+        (
+            allow("arn:aws:bedrock:*::foundation-model/amazon.*"),
+            f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}",
+            None,
+        ),
+        (allow("arn:aws:bedrock:*::foundation-model/*"), NOVA, None),
+        (
+            allow(ACCOUNT + "inference-profile/us.*"),
+            f"{ACCOUNT}inference-profile/us.{NOVA}",
+            f"{ACCOUNT}inference-profile/us.{NOVA}",
+        ),
+        (allow(ACCOUNT + "inference-profile/us.*"), f"us.{NOVA}", None),
+        (allow("*application-inference-profile/*"), MINE, MINE),
+        (allow("*:provisioned-model/*"), PROVISIONED, PROVISIONED),
+        (allow("*"), PROVISIONED.replace("us-east-1", "eu-west-1"), PROVISIONED.replace("us-east-1", "eu-west-1")),
+        (allow("arn:*:24k"), f"{ACCOUNT}inference-profile/us.{SONNET}:0:24k", None),
+        (allow("arn:*:opus"), f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}:opus", None),
+        (allow("arn:*"), PROVISIONED.replace("us-east-1", "eu-west-1"), None),
         # deny
         (deny("global.*"), f"{ACCOUNT}inference-profile/global.{SONNET}", None),
         (deny(SONNET), MINE, None),
@@ -176,6 +224,7 @@ def test_the_choice_is_one_of_the_targets_that_the_rules_permit(
 def _permitted(allowed: Sequence[str], denied: Sequence[str], model_id: str, target: Target) -> bool:
     """Apply the rules in their plainest form, as the oracle."""
     known = {model_id, target.model_id, target.foundation or model_id}
+    allowable, arns = _names_of_what_is_called(target.model_id)
     known |= {name.rpartition("/")[2] for name in known if ":inference-profile/" in name}
     behind = {name.partition(".")[2] for name in known if not name.startswith("arn:")}
 
@@ -185,7 +234,123 @@ def _permitted(allowed: Sequence[str], denied: Sequence[str], model_id: str, tar
     lower = {name.lower() for name in known | behind}
     unsure = target.foundation is None or target.guessed
     rejected = bool(denied) and (unsure or hit(lower, [glob.lower() for glob in denied]))
-    return hit(known, allowed) and not rejected
+    by_arn = [glob for glob in allowed if glob.startswith("arn:")]
+    return (model_id in allowed or hit(allowable, allowed) or hit(arns, by_arn)) and not rejected
+
+
+OF_THIS_REGION = re.compile(r"arn:aws:(?:bedrock|sagemaker):us-east-1:.*", re.DOTALL)
+WITH_AN_ID = re.compile(
+    r"arn:(?:aws|aws-us-gov):bedrock:[^:]*:[^:]*:(?:foundation-model|inference-profile)/(.+)", re.DOTALL
+)
+PLACES = ("us", "eu", "apac", "jp", "au", "ca", "global", "us-gov", "amer", "in", "sa", "mx", "il", "me")
+GEOGRAPHY = re.compile(rf"(?:{'|'.join(PLACES)})\.(.+\..+)", re.DOTALL)
+LISTED = {SONNET: {SONNET}, NOVA: {NOVA}, MINE: {MINE, SONNET}, "a1b2c3": {"a1b2c3", SONNET}}
+CONTEXT = re.compile(r"(.+):[0-9]{1,2}:(?:[0-9]{1,4}k|mm|512)", re.DOTALL)
+
+
+def _names_of_what_is_called(called: str) -> tuple[set[str], set[str]]:
+    """Return the names of an id or ARN by its form, and the ARNs that patterns of ARNs match, as the oracle.
+
+    `called` is what Bedrock would be called with. It is no name of itself where a known model's id is in it.
+    """
+    if called in LISTED:
+        return LISTED[called], {called} if called.startswith("arn:") else set()
+    arns = {called} if OF_THIS_REGION.fullmatch(called) else set()
+    if called[:4].lower() == "arn:":
+        inside = WITH_AN_ID.fullmatch(called)
+        if inside is None:
+            return arns or {""}, arns
+        names = _names_of_an_id(inside[1])
+        before = called.removesuffix(inside[1])
+        if before.endswith(":inference-profile/"):
+            names = {name for name in names if "." not in name or name.partition(".")[0] in PLACES}
+        return _names_of_an_id(inside[1]), {before + name for name in names} if arns else set()
+    return _names_of_an_id(called), arns
+
+
+def _names_of_an_id(name: str) -> set[str]:
+    profile = GEOGRAPHY.fullmatch(name)
+    model = profile[1] if profile else name
+    if "." not in model or (profile is None and name.partition(".")[0] in PLACES):
+        return {name}
+    for text in (model, model.partition(".")[2]):
+        for known in (SONNET, NOVA):
+            if text == known or (text.startswith(known + ":") and text.count(":") - known.count(":") <= 3):
+                model = known  # what is around a known model's id is nobody's
+    behind = model.rpartition(":")[0] if model not in LISTED and CONTEXT.fullmatch(model) else model
+    return {behind, f"{name.partition('.')[0]}.{behind}"} if profile else {behind}
+
+
+WORDS = ("opus", "haiku", "nova", "24k", "20251001", "us", "aws", "4-6", "v1", "mm", ":0", ":24k", ".", "-", "*", "?")
+ROUND = ("", ":0:opus", ":0:24k", ":24k", ":1:mm", ":0:512", ":opus", ".opus", "-opus")
+REGIONS = ("us-east-1", "eu-west-1", "opus-1", "haiku", "24k", "")
+PARTITIONS = ("aws", "aws-us-gov", "aws-opus", "aws-haiku", "awsnova", "")
+ACCOUNTS = ("123456789012", "202510010000", "", "opus")
+KINDS = ("foundation-model", "inference-profile", "application-inference-profile", "provisioned-model", "prompt-router")
+MODEL_IDS = st.sampled_from([SONNET, NOVA, OPUS, "made-up", "a1b2c3"])
+WRITTEN = st.builds(
+    lambda *parts: "".join(parts),
+    st.sampled_from(["", "us.", "eu.", "opus.", "haiku.", "us.opus."]),
+    MODEL_IDS,
+    st.sampled_from(ROUND),
+)
+REQUESTS = (
+    WRITTEN
+    | st.builds(
+        lambda partition, region, account, kind, name: f"arn:{partition}:bedrock:{region}:{account}:{kind}/{name}",
+        *(st.sampled_from(each) for each in (PARTITIONS, REGIONS, ACCOUNTS, KINDS)),
+        WRITTEN,
+    )
+    | st.lists(st.sampled_from((*WORDS[:-2], SONNET, NOVA, "us.", ACCOUNT, "arn:aws:")), max_size=5).map("".join)
+)
+ALLOWED = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map("".join).map(lambda text: f"*{text}*")
+    | st.sampled_from(
+        ["*", SONNET, NOVA, "anthropic.*", "*.nova-*", "arn:*", ACCOUNT + "*", "arn:*opus*", NOVA + ":24k"]
+    )
+    | st.builds("".join, st.lists(st.sampled_from((*WORDS, SONNET, "arn:")), min_size=1, max_size=4)),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@settings(max_examples=500)
+@given(ALLOWED, REQUESTS)
+@example(("*opus*",), f"{SONNET}:0:opus")
+@example(("*opus*",), f"arn:aws-opus:bedrock:us-east-1::foundation-model/{SONNET}")
+@example(("*opus*",), f"arn:aws:bedrock:opus-1::foundation-model/{SONNET}")
+@example(("*24k*",), f"{NOVA}:24k")
+@example(("*20251001*",), f"arn:aws:bedrock:us-east-1:202510010000:inference-profile/us.{SONNET}")
+@example(("*opus*",), f"opus.{SONNET}")
+def test_what_is_called_is_allowed_by_its_own_names(allowed: tuple[str, ...], model_id: str) -> None:
+    """For any list and any request: no text of the request's that is not called makes a model permitted."""
+    target = choose(Models(allow=allowed), model_id, CATALOGUE.targets(model_id))
+    if target is None or model_id in allowed:
+        return
+    names, arns = _names_of_what_is_called(target.model_id)
+    if model_id == f"arn:aws:bedrock:us-east-1::foundation-model/{target.foundation}":
+        arns = {model_id}
+    globs = [glob for glob in allowed if not glob.startswith("arn:")]
+    by_arn = [glob for glob in allowed if glob.startswith("arn:")]
+    if target.model_id != model_id:
+        names = {target.model_id, str(target.foundation)}
+        assert str(target.foundation) in target.model_id
+    assert any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs) or any(
+        fnmatch.fnmatchcase(name, glob) for name in arns for glob in by_arn
+    )
+
+
+@settings(max_examples=300)
+@given(ALLOWED, REQUESTS)
+@example(("*opus*",), f"arn:aws-opus:bedrock:us-east-1::foundation-model/{SONNET}")
+@example(("*24k*",), f"{NOVA}:24k")
+def test_what_serves_a_spelling_serves_its_own_id_too(allowed: tuple[str, ...], model_id: str) -> None:
+    """So `GET /models` has what can be called by any spelling, apart from patterns of ARNs and of the spelling."""
+    rules = Models(allow=tuple(glob for glob in allowed if not glob.startswith("arn:") and glob != model_id))
+    called = served(rules, model_id)
+    if called in {*LISTED, f"us.{NOVA}", f"us.{SONNET}", f"global.{SONNET}"}:
+        assert called is not None
+        assert served(rules, called) == called
 
 
 @given(patterns, names)
