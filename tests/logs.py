@@ -9,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CRASH = re.compile(r".*(?:SIGSEGV|SIGABRT|SIGBUS|SIGILL|SIGFPE|Segmentation fault|Caught \w+ fault|\[critical\]).*")
-RESTART = re.compile(r".*, starting it again.*")
+# `^`: without it, a search begins again at each character of a line that has none of these.
+CRASH = re.compile(
+    r"^.*(?:SIGSEGV|SIGABRT|SIGBUS|SIGILL|SIGFPE|Segmentation fault|Caught \w+ fault|\[critical\]).*", re.MULTILINE
+)
+RESTART = re.compile(r"^.*, starting it again.*", re.MULTILINE)
 
 
 @dataclass
