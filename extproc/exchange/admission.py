@@ -42,6 +42,17 @@ def authenticate(
     return caller
 
 
+def turn_of(directory: Directory, event: RequestHeaders, now: float) -> tuple[str, str]:
+    """Return whose turn a request is, where many wait: its organisation's and of that its token's.
+
+    All whom the directory does not know share one turn, and in it take turns by their addresses: invented tokens make
+    no turns. Envoy overwrites that header.
+    """
+    headers = event.headers
+    known = directory.known(headers.get("authorization"), headers.get("openai-organization"), now, event.jwt)
+    return ("", headers.get("x-envoy-external-address", "")) if known is None else known
+
+
 def announced_bytes(event: RequestHeaders, limits: LimitSettings, largest: int) -> int:
     """Return how many bytes the body of a request may have; `largest` is the limit of memory.
 

@@ -183,6 +183,26 @@ class Directory:
             token.name, name, models, settings.project, aliases, settings, token.scopes, bits, limits, budgets
         )
 
+    def known(
+        self, authorization: str | None, organisation: str | None, now: float, jwt: JwtResult | None
+    ) -> tuple[str, str] | None:
+        """Return the organisation and the token's name of these headers, without a trace of their use.
+
+        None for those that `authenticate` would reject, and for those that it would have looked up first.
+        """
+        header = (organisation or "").strip(" \t")
+        try:
+            token = self._token(authorization, jwt, header, self._store, now)
+            if isinstance(token, Lookup):
+                return None
+            name = _choose(token, header)
+        except ApiError:
+            return None
+        settings = self._store.organisation(name, now)
+        if isinstance(settings, config.Organisation) and settings.enabled:
+            return name, token.name
+        return None
+
     def _token(
         self, authorization: str | None, jwt: JwtResult | None, header: str, store: Store, now: float
     ) -> config.Token | Lookup:

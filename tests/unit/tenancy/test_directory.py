@@ -275,6 +275,34 @@ def test_the_uses_in_memory_are_bounded() -> None:
     assert len(used) == MAX_USED
 
 
+@pytest.mark.parametrize(
+    ("name", "header", "known"),
+    [
+        ("one", None, ("acme", "one")),
+        ("two", "beta", ("beta", "two")),
+        ("two", None, None),
+        ("one", "beta", None),
+        ("shut", None, None),
+        ("none", None, None),
+        ("old", None, None),
+        ("stranger", None, None),
+    ],
+)
+def test_whom_the_directory_knows_and_nobody_else(
+    name: str, header: str | None, known: tuple[str, str] | None, store: str
+) -> None:
+    if store == "file":
+        used: dict[str, float] = {}
+        assert Directory(SETTINGS, used=used).known(f"Bearer {secret(name)}", header, NOW, None) == known
+        assert used == {}
+        return
+    table = TableDirectory(SETTINGS)
+    assert table.directory.known(f"Bearer {secret(name)}", header, NOW, None) is None, "it was not looked up"
+    if known:
+        table.authenticate(f"Bearer {secret(name)}", header, NOW)
+    assert table.directory.known(f"Bearer {secret(name)}", header, NOW, None) == known
+
+
 def test_an_organisation_of_another_token_is_rejected_like_an_unknown_one() -> None:
     messages = {rejection(f"Bearer {secret('one')}", header).message for header in ("beta", "nonexistent")}
     assert len(messages) == 1

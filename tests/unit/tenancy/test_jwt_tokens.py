@@ -66,6 +66,13 @@ def test_verified_claims_make_a_caller() -> None:
     assert caller(aud=("x", "one"), org=("beta", "acme"), organisation="acme").organisation == "acme"
 
 
+def test_only_whom_envoy_has_verified_is_known() -> None:
+    assert DIRECTORY.known(HEADER, None, NOW, JwtResult(GOOD)) == ("acme", "jwt:alice")
+    assert DIRECTORY.known(HEADER, None, NOW, JwtResult({**GOOD, "org": "closed"})) is None
+    assert DIRECTORY.known(HEADER, None, NOW, JwtResult(None, 3, "")) is None
+    assert DIRECTORY.known(HEADER, None, NOW, None) is None
+
+
 @pytest.mark.parametrize("alg", ["RS256", "PS384", "ES512", "EdDSA"])
 def test_signatures_by_a_private_key_count(alg: str) -> None:
     assert isinstance(call(header=signed(b'{"typ":"JWT","alg":"%s"}' % alg.encode())), Caller)
