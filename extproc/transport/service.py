@@ -1,13 +1,17 @@
-"""Parts that the drivers share: the gRPC services' names, their options, the tick, and the log of failed streams."""
+"""Parts that the drivers share: the gRPC services' names, their options, the tick, whose turn a stream is, and the log
+of failed streams."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from extproc.exchange.events import RequestHeaders
 from extproc.exchange.jobs import Job, JobResult
+from extproc.transport.large import Message
 from extproc.transport.listen import Tls
-from extproc.transport.stream import AbandonedError, Clock
+from extproc.transport.stream import AbandonedError, Clock, first_event
+from extproc.transport.turns import NOBODYS, Turn
 from extproc.transport.wire import WireError
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,8 @@ class ServerOptions:
     """The filter's `max_message_timeout`, in seconds."""
     clock: Clock = field(default_factory=Clock)
     tls: Tls | None = None
+    turn_of: Callable[[RequestHeaders], Turn] = lambda headers: NOBODYS
+    """Returns whose turn a request is, where several wait to be begun."""
 
 
 async def tick_for_ever(tick: Callable[[], None]) -> None:
@@ -41,6 +47,15 @@ async def tick_for_ever(tick: Callable[[], None]) -> None:
             tick()
         except Exception:
             log.exception("the check for idle streams met a bug")
+
+
+def turn_of(message: Message, of_headers: Callable[[RequestHeaders], Turn]) -> Turn:
+    """Return whose turn a stream is that begins with this message."""
+    try:
+        event = first_event(message)
+        return of_headers(event) if isinstance(event, RequestHeaders) else NOBODYS
+    except Exception:  # whatever it is, the stream meets it in its turn, and reports it
+        return NOBODYS
 
 
 class StrayCancellationError(Exception):

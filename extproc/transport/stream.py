@@ -80,6 +80,11 @@ class TimedJob:
     seconds: float
 
 
+def first_event(message: Message) -> Event | None:
+    """Return the event of a stream's first message, which is left as it is. Raises `WireError`."""
+    return ExtProcSession().receive(bytes(message))
+
+
 class ExtProcStream:
     """An exchange and its session with Envoy. `longest_wait` is the filter's `max_message_timeout` in seconds."""
 

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
@@ -37,7 +37,9 @@ from extproc.bedrock.sigv4 import Signer
 from extproc.build import compiled
 from extproc.config import Settings
 from extproc.config.prices import price_list
+from extproc.exchange.admission import turn_of
 from extproc.exchange.budget import MemoryBudget
+from extproc.exchange.events import RequestHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.loop_time import LoopTime
@@ -50,6 +52,7 @@ from extproc.transport import listen as listening
 from extproc.transport.auto import TransportServer, new_server
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import RunJob, ServerOptions
+from extproc.transport.turns import Turn
 from extproc.worker import unmatched_patterns
 from extproc.worker.aws_files import AwsFiles
 from extproc.worker.budget_accounts import BudgetAccounts
@@ -225,7 +228,7 @@ class Worker:
     ) -> tuple[TransportServer, Address]:
         """Return the server for Envoy, which does not report SERVING yet, and its address."""
         settings, tls = self._file.settings, self._options.tls
-        options = server_options(settings, tls.current if tls else None)
+        options = replace(server_options(settings, tls.current if tls else None), turn_of=self.turn_of)
         server = new_server(settings.transport, address, self.new_exchange, run_job, options)
         bound = await server.start(address)
         cleanup.push_async_callback(server.stop, 0)
@@ -253,6 +256,10 @@ class Worker:
     def new_exchange(self) -> Exchange:
         """Return an exchange for the next HTTP request."""
         return Exchange(self.gateway, os.urandom(16).hex())
+
+    def turn_of(self, headers: RequestHeaders) -> Turn:
+        """Return whose turn a request is, where many wait."""
+        return turn_of(self.gateway.directory, headers, time.time())
 
     def settings_changed(self, settings: Settings) -> None:
         """Put new settings in force for all events from now on; their directory is prepared."""

@@ -4,14 +4,21 @@ A connection is one `_Peer`. Each read is one turn of its session and one write,
 others. Jobs run as tasks, one at most for a call, and their results are turns of their own; the job of a call that has
 gone is cancelled.
 
-A client that does not read is not read from: when the socket's buffer is full, `pause_writing` pauses reading too.
-Then only the results of jobs can still add to it, of which each open call has one at most.
+New calls that wait are begun in turns of their own: in one turn of the event loop `AT_ONCE` of them, or as many as take
+`BEGIN_SECONDS`; the connections take turns. In between, the sockets are read, and calls that go on are handled. Many
+connections are one Envoy's, which opens another for each thousand calls.
+
+A client that does not read is not read from: when the socket's buffer is full, `pause_writing` pauses reading too, and
+no call that waits is begun. Then only the results of jobs can still add to it, of which each open call has one at most.
+
+Decision: docs/decisions.md, D321.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -19,15 +26,21 @@ from typing import cast
 from extproc.net import Address
 from extproc.transport import listen, service
 from extproc.transport.health_protocol import NOT_SERVING, SERVING
-from extproc.transport.http2.session import GrpcCall, Session
+from extproc.transport.http2.session import AT_ONCE, GrpcCall, Session
+from extproc.transport.large import Message
 from extproc.transport.listen import Tls
 from extproc.transport.service import RunJob, ServerOptions
 from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
+from extproc.transport.turns import Turn
 
 log = logging.getLogger(__name__)
 
-WRITE_BUFFER_BYTES = 1 << 20
-"""Unwritten bytes from which on nothing more is read."""
+WRITE_BUFFER_BYTES = 1 << 18
+"""Unwritten bytes from which on nothing more is read, and no call that waits is begun: what is written next is behind
+these."""
+
+BEGIN_SECONDS = 0.002
+"""Seconds after which no further call that waits is begun in the same turn of the event loop."""
 
 BACKLOG = 1024
 
@@ -47,6 +60,10 @@ class Http2Server:
         self._peers: set[_Peer] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._ready: OrderedDict[_Peer, None] = OrderedDict()
+        """Connections with calls to begin, in the order of their turns."""
+        self._beginning = False
+        """True if the event loop is about to call `_begin_some`."""
         self._listener: asyncio.Server | None = None
         self._socket: tuple[Path, int] | None = None
         """The socket that we made, and its inode."""
@@ -126,6 +143,20 @@ class Http2Server:
         """Create the stream of one call."""
         return ExtProcStream(self._new_exchange(), self._options.clock, self._options.longest_wait)
 
+    def turn_of(self, message: Message) -> Turn:
+        """Return whose turn a stream is that begins with this message."""
+        return service.turn_of(message, self._options.turn_of)
+
+    def begin_soon(self, peer: "_Peer") -> None:
+        """Begin the calls that wait on this connection, bit by bit."""
+        if peer not in self._ready:
+            self._ready[peer] = None
+            self._schedule()
+
+    def begin_none(self, peer: "_Peer") -> None:
+        """Begin no more calls of this connection for now."""
+        self._ready.pop(peer, None)
+
     def health(self) -> bytes:
         """Return the response to a health check."""
         return SERVING if self.serving else NOT_SERVING
@@ -140,6 +171,32 @@ class Http2Server:
         self._peers.discard(peer)
         if not self._peers:
             self._quiet.set()
+
+    def _schedule(self) -> None:
+        if self._ready and not self._beginning:
+            self._beginning = True
+            asyncio.get_running_loop().call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        """Begin a few calls, one of each connection in turn; and more in the next turn of the event loop."""
+        self._beginning = False
+        begun: dict[_Peer, None] = {}
+        steady = self._options.clock.steady
+        end = steady() + BEGIN_SECONDS
+        for _ in range(AT_ONCE):
+            if not self._ready:
+                break
+            peer, _ = self._ready.popitem(last=False)
+            if peer.session.waiting:  # else its calls have ended meanwhile
+                begun[peer] = None
+                peer.guarded(peer.session.begin_next)
+            if peer.session.waiting:
+                self._ready[peer] = None
+            if steady() > end:
+                break
+        for peer in begun:
+            peer.guarded(peer.settle)
+        self._schedule()
 
     async def _bind(self, address: Address) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -181,59 +238,69 @@ class _Peer(asyncio.Protocol):
     """A connection."""
 
     def __init__(self, server: Http2Server, run_job: RunJob, message_bytes: int) -> None:
-        self.session = Session(server.new_stream, server.health, message_bytes)
+        self.session = Session(server.new_stream, server.health, message_bytes, turn_of=server.turn_of)
         self._server = server
         self._run = run_job
         self._transport: asyncio.Transport | None = None
+        self._full = False
+        """True while the client does not read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send our preface."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         self._server.peer_connected(self)
-        self._settle()
+        self.settle()
 
     def data_received(self, data: bytes) -> None:
         """Take one turn."""
-        self.session.receive(data, self._settle)
-        self._settle()
+        self.session.receive(data, self.settle)
+        self.settle()
+        if self.session.waiting and not self._full:
+            self._server.begin_soon(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop all calls, and cancel their jobs."""
         self._transport = None
+        self._server.begin_none(self)
         self.session.drop_all()
-        self._settle()
+        self.settle()
         self._server.peer_disconnected(self)
 
     def pause_writing(self) -> None:
-        """Stop reading: the client does not read."""
+        """Stop reading, and begin nothing: the client does not read."""
+        self._full = True
+        self._server.begin_none(self)
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read again."""
+        """Read again, and begin the calls that wait."""
+        self._full = False
+        if self.session.waiting:
+            self._server.begin_soon(self)
         if self._transport is not None:
             self._transport.resume_reading()
 
     def tick(self) -> None:
         """Send `Idle` to the exchanges of idle calls."""
         self.session.tick()
-        self._settle()
+        self.settle()
 
     def begin_shutdown(self) -> None:
         """Ask the client to open no more streams here."""
         self.session.connection.begin_shutdown()
-        self._settle()
+        self.settle()
 
     def finish_shutdown(self) -> None:
         """Close when the last call is over."""
         self.session.connection.finish_shutdown()
-        self._settle()
+        self.settle()
 
     def end_calls(self) -> None:
         """End all calls with a status, and close."""
         self.session.end_all()
-        self._settle()
+        self.settle()
         if self._transport is not None:
             self._transport.close()
 
@@ -242,7 +309,7 @@ class _Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Start and cancel jobs, and write what the turn led to."""
         for call in self.session.changed():
             self._follow(call)
@@ -283,9 +350,9 @@ class _Peer(asyncio.Protocol):
         else:
             call.task = None
             self.guarded(lambda: self.session.resume(call, result))
-            self.guarded(self._settle)
+            self.guarded(self.settle)
 
     def _failed(self, call: GrpcCall, error: Exception) -> None:
         call.task = None
         self.guarded(lambda: self.session.fail(call, error))
-        self.guarded(self._settle)
+        self.guarded(self.settle)

@@ -5,22 +5,28 @@ that several pieces of a body found in one read get one response; then everythin
 last, after what the others led to is written: a call that goes on has a caller who was admitted, and waits for no flood
 of those who are going to be rejected. Health checks do not wait for them either.
 
+Few new calls, which is the usual case, are begun in the turn that brings them. Where there are more than `AT_ONCE`, or
+others wait, they wait in a queue in which callers take turns, and the driver begins them bit by bit: what has arrived
+is read, and so sorted, before many are begun. A call in the queue is one without a stream; when it ends, however, it
+is forgotten.
+
 | what happened                     | call             | then                                        |
 |-----------------------------------|------------------|---------------------------------------------|
 | the client sent bytes             | `receive(data)`  | read `changed()`, write `data_to_send()`    |
 | a job has a result, or failed     | `resume`, `fail` | the same                                    |
 | now and then                      | `tick()`         | the same                                    |
+| calls are `waiting`, soon         | `begin_next()`   | the same                                    |
 
 A call is open until the client resets it, or until we end it: with OK where the client has ended its side, and with
 an error in every other case. `grpc-timeout` is ignored: a client that sets one resets the stream when it is over.
 
 Invariant: a call ends with OK only when the client ended it first, in between two messages.
 
-Decision: docs/decisions.md, D293.
+Decisions: docs/decisions.md, D293, D321.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from extproc.exchange.jobs import JobResult
 from extproc.payload import Payload
@@ -33,13 +39,17 @@ from extproc.transport.http2.fields import RequestFields
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.large import Message
 from extproc.transport.stream import ExtProcStream, TimedJob
+from extproc.transport.turns import NOBODYS, FairQueue, Turn
 
 PROCESS = f"/{service.SERVICE}/Process".encode()
 CHECK = f"/{HEALTH}/Check".encode()
 
+AT_ONCE: Final = 8
+"""New calls that are begun together, at most. Most take 0.1 ms or less."""
+
 
 class GrpcCall:
-    """A gRPC call. `stream` is None for a health check, and for a call without a message yet."""
+    """A gRPC call. `stream` is None for a health check, and for a call that has not begun."""
 
     __slots__ = (
         "check",
@@ -53,6 +63,7 @@ class GrpcCall:
         "pending_job",
         "stream",
         "task",
+        "turn",
     )
 
     def __init__(self, stream_id: int, check: bool, message_bytes: int) -> None:
@@ -64,6 +75,8 @@ class GrpcCall:
         self.inbox: list[Message] = []
         """Messages of this turn."""
         self.stream: ExtProcStream | None = None
+        self.turn: Turn | None = None
+        """Where it waits in the queue of new calls; None: it does not."""
         self.pending_job: TimedJob | None = None
         """The job that the driver runs for it."""
         self.task: Any = None
@@ -73,7 +86,10 @@ class GrpcCall:
 
 
 class Session:
-    """The calls of one connection. `new_stream` makes the stream of a call, `health` returns the health status."""
+    """The calls of one connection.
+
+    `new_stream` makes the stream of a call, `health` returns the health status, and `turn_of` whose a first message is.
+    """
 
     def __init__(
         self,
@@ -81,6 +97,7 @@ class Session:
         health: Callable[[], bytes],
         message_bytes: int,
         limits: ConnectionLimits | None = None,
+        turn_of: Callable[[Message], Turn] = lambda message: NOBODYS,
     ) -> None:
         self.connection = Connection(limits)
         self._new_stream = new_stream
@@ -88,6 +105,13 @@ class Session:
         self._message_bytes = message_bytes
         self._calls: dict[int, GrpcCall] = {}
         self._changed: dict[GrpcCall, None] = {}
+        self._turn_of = turn_of
+        self._queue: FairQueue[GrpcCall] = FairQueue()
+
+    @property
+    def waiting(self) -> int:
+        """Number of calls to begin."""
+        return len(self._queue)
 
     @property
     def calls(self) -> int:
@@ -117,8 +141,13 @@ class Session:
                 self._take_turn(call)
         if between is not None and 0 < len(new) < len(turn):
             between()
-        for call in new:
-            self._take_turn(call)
+        self._begin(new)
+
+    def begin_next(self) -> None:
+        """Begin the call whose turn it is."""
+        call = self._queue.take()
+        call.turn = None
+        self._take_turn(call)
 
     def resume(self, call: GrpcCall, result: JobResult) -> None:
         """Continue `call` with the result of its job."""
@@ -166,6 +195,18 @@ class Session:
             self.connection.send_trailers(stream_id, error_response)
         else:
             self._calls[stream_id] = GrpcCall(stream_id, request.path == CHECK, self._message_bytes)
+
+    def _begin(self, new: list[GrpcCall]) -> None:
+        """Begin new calls, if they are few and none wait; otherwise those with a message wait for their turns."""
+        if not new:
+            return
+        at_once = len(new) <= AT_ONCE and not len(self._queue)
+        for call in new:
+            if at_once or not call.inbox:
+                self._take_turn(call)
+            elif call.turn is None and call.id in self._calls:
+                call.turn = self._turn_of(call.inbox[0])
+                self._queue.put(call.turn, call)
 
     def _take_turn(self, call: GrpcCall) -> None:
         if call.id in self._calls:
@@ -240,6 +281,9 @@ class Session:
         call = self._calls.pop(stream_id, None)
         if call is None:
             return
+        if call.turn is not None:
+            self._queue.discard(call.turn, call)
+            call.turn = None
         if call.pending_job is not None:
             call.pending_job = None
             self._changed[call] = None

@@ -3,8 +3,11 @@
 Each flood runs beside streams of other callers, which must all come to their `[DONE]`.
 """
 
+import asyncio
 import json
+import os
 import re
+import signal
 import socket
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +27,8 @@ CONNECTIONS, STREAMS, NEIGHBOURS = 10, 500, 20
 MANY_CONNECTIONS, MANY_REQUESTS = 100, 1000
 AT_ONCE = 99
 """Requests that a connection may have at once, and one more; Envoy rejects those beyond."""
+WAITING = 10 * AT_ONCE
+"""Requests that wait for a worker: with a few more, Envoy opens another connection to it."""
 HELD = 10
 """Streams of each connection in a flood that Bedrock sees."""
 
@@ -301,3 +306,37 @@ def test_pipelined_requests_on_one_connection_all_get_a_response(flooded: Any, c
         while data := connection.recv(65536):
             received += data
     assert received.count(b"HTTP/1.1 200 OK\r\n") == received.count(b"Hello!") == 50
+
+
+@pytest.mark.parametrize("token", [None, "ci"])
+async def test_a_flood_that_waits_for_the_worker_delays_nobody_until_its_end(
+    token: str | None, start_gateway: Any, client_of: Any, counter: Any
+) -> None:
+    """The worker is stopped until Envoy has given it all of them, and then somebody else's request."""
+    gateway = start_gateway(args=["--access-log"])
+    client, [worker] = client_of(gateway), gateway.pids("extproc.worker.command")
+    with ExitStack() as stack:
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            for _ in range(WAITING // AT_ONCE):
+                flooder = stack.enter_context(closing(Flooder(client, token)))
+                for _ in range(AT_ONCE):
+                    flooder.open(MODELS, method="GET", ended=True)
+                flooder.send()
+            await calls_of_the_worker(gateway, counter, WAITING.__eq__)
+            asked = asyncio.create_task(asyncio.to_thread(client.exchange, "GET", MODELS, token="limited"))
+            await calls_of_the_worker(gateway, counter, WAITING.__lt__)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        response = await asked
+    assert response.status == 200
+    gateway.wait_for(response.headers["x-request-id"])
+    ended = gateway.log().partition(response.headers["x-request-id"])[0].count(MODELS)
+    assert ended < WAITING // 3
+
+
+async def calls_of_the_worker(gateway: Any, counter: Any, wanted: Callable[[int], bool]) -> None:
+    """Wait until Envoy has such a number of calls open to the worker."""
+    async with asyncio.timeout(DEADLINE):
+        while not wanted(await counter(gateway, "cluster.processor.upstream_rq_active")):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.02)

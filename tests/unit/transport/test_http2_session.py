@@ -14,8 +14,8 @@ from extproc.transport.health_protocol import SERVING
 from extproc.transport.http2 import frames, framing
 from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.framing import CallError, Messages, Status
-from extproc.transport.http2.session import CHECK, PROCESS, Session
-from extproc.transport.stream import Clock, ExtProcStream
+from extproc.transport.http2.session import AT_ONCE, CHECK, PROCESS, Session
+from extproc.transport.stream import Clock, ExtProcStream, first_event
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
@@ -48,11 +48,17 @@ class ClientCall:
         return Status(int(self.headers["grpc-status"]))
 
 
+def turn_of(message):
+    """Whose turn a call is: the header that says so."""
+    headers = first_event(message).headers
+    return headers.get("organisation", ""), headers.get("token", "")
+
+
 class SessionClient:
     """A session, and a client that has sent its preface. `new_stream` makes its streams."""
 
     def __init__(self, new_stream, limits=None):
-        self.session = Session(new_stream, lambda: SERVING, LIMIT, limits)
+        self.session = Session(new_stream, lambda: SERVING, LIMIT, limits, turn_of)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
         self.calls = {}
@@ -162,7 +168,7 @@ class TestTurns:
     def test_new_calls_come_after_the_others_and_what_those_led_to_is_written_before(self, client, envoy, exchanges):
         gateway = client(PIECES)
         going = begun(gateway, envoy)
-        new = [gateway.open() for _ in range(20)]
+        new = [gateway.open() for _ in range(AT_ONCE)]
         for call in new:
             gateway.send_messages(call, envoy.request_headers())
         gateway.send_messages(going, envoy.response_body(b"x"))
@@ -180,7 +186,7 @@ class TestTurns:
         assert gateway.calls[check].messages == [SERVING]
         assert not gateway.calls.keys() & set(new)
         assert gateway.flush().keys() == {going, check, *new}
-        assert len(exchanges) == 21
+        assert len(exchanges) == AT_ONCE + 1
 
     def test_where_all_calls_are_new_or_none_is_there_is_one_write(self, client, envoy, exchanges):
         gateway, writes = client(PIECES), []
@@ -230,6 +236,94 @@ class TestTurns:
         gateway.send_messages(call, envoy.request_headers(), end=True)
         received = gateway.flush()[call]
         assert (len(received.messages), received.status, received.ended) == (1, Status.OK, True)
+
+
+class TestWaiting:
+    """New calls where there are many."""
+
+    def flood(self, gateway, envoy, number, organisation="flood", **options):
+        calls = [gateway.open() for _ in range(number)]
+        for call in calls:
+            gateway.send_messages(call, self.headers(envoy, organisation), **options)
+        gateway.flush()
+        return calls
+
+    def headers(self, envoy, organisation):
+        return envoy.request_headers((":method", "POST"), ("organisation", organisation))
+
+    def begin(self, gateway, number):
+        for _ in range(number):
+            gateway.session.begin_next()
+            gateway.receive_frames()
+        return [call for call in gateway.calls if gateway.calls[call].messages]
+
+    def test_many_new_calls_wait_and_are_begun_in_turns(self, client, envoy):
+        gateway = client({RequestHeaders: [[REPLY]]})
+        flood = self.flood(gateway, envoy, 30)
+        assert (gateway.session.waiting, gateway.session.calls) == (30, 30)
+        [late] = self.flood(gateway, envoy, 1, "acme")
+        assert self.begin(gateway, 3) == [*flood[:1], late, flood[1]]
+        assert self.begin(gateway, 28) == [flood[0], late, *flood[1:]]
+        assert gateway.session.waiting == 0
+        [next_one] = self.flood(gateway, envoy, 1)
+        assert gateway.calls[next_one].messages, "begun at once again"
+
+    def test_calls_that_go_on_and_health_checks_do_not_wait(self, client, envoy):
+        gateway = client(PIECES)
+        going = begun(gateway, envoy)
+        self.flood(gateway, envoy, 30)
+        gateway.send_messages(going, envoy.response_body(b"x"))
+        check = gateway.open(CHECK.decode())
+        gateway.send_messages(check, b"", end=True)
+        gateway.flush()
+        assert envoy.read(gateway.calls[going].messages[-1])["piece"] == b"a"
+        assert gateway.calls[check].messages == [SERVING]
+        assert gateway.session.waiting == 30
+
+    @pytest.mark.parametrize("how", ["reset", "fault", "dropped", "stopped"])
+    def test_a_call_that_ends_while_it_waits_is_never_begun(self, how, client, envoy, exchanges):
+        gateway = client()
+        calls = self.flood(gateway, envoy, 30)
+        match how:
+            case "reset":
+                for call in calls:
+                    gateway.h2.reset_stream(call)
+                gateway.flush()
+            case "fault":
+                gateway.session.receive(b"\xff" * 9)
+            case "dropped":
+                gateway.session.drop_all()
+            case "stopped":
+                gateway.session.end_all()
+                gateway.receive_frames()
+                assert {gateway.calls[call].status for call in calls} == {Status.UNAVAILABLE}
+        assert (gateway.session.waiting, gateway.session.calls, exchanges) == (0, 0, [])
+
+    def test_what_comes_for_a_call_that_waits_is_handled_in_its_turn(self, client, envoy, exchanges):
+        gateway = client({RequestHeaders: [[REPLY]]})
+        first, second, *_ = self.flood(gateway, envoy, 30)
+        gateway.send_messages(first, envoy.response_headers(), end=True)
+        gateway.h2.end_stream(second)
+        gateway.flush()
+        assert exchanges == []
+        assert self.begin(gateway, 2) == [first, second]
+        assert [gateway.calls[call].status for call in (first, second)] == [Status.OK] * 2
+        assert len(gateway.calls[first].messages) == 1
+
+    def test_a_call_without_a_whole_message_waits_for_nobody(self, client, envoy, exchanges):
+        gateway = client({RequestHeaders: [[REPLY]]})
+        self.flood(gateway, envoy, 30)
+        ended, broken, cut = gateway.open(), gateway.open(), gateway.open()
+        gateway.h2.end_stream(ended)
+        gateway.h2.send_data(broken, b"\x01\0\0\0\0")
+        whole = framing.prefix(len(message := self.headers(envoy, "acme"))) + message
+        gateway.h2.send_data(cut, whole[:9])
+        gateway.flush()
+        assert [gateway.calls[call].status for call in (ended, broken)] == [Status.OK, Status.UNIMPLEMENTED]
+        gateway.h2.send_data(cut, whole[9:])
+        gateway.flush()
+        assert (gateway.session.waiting, exchanges) == (31, [])
+        assert cut in self.begin(gateway, 2)
 
 
 class TestStatuses:
