@@ -15,6 +15,10 @@ times at which it is full, in nanoseconds, of which a script sees the difference
 | `ended:CALL`           | what was added for a call that is over, or seemed so   | 10 minutes, or a day |
 | `told:KEY`             | that something was logged                              | the window's end     |
 | `workers`              | the workers, each with its latest sign of life         | 15 s without one     |
+| `judge`                | when a worker may be taken for dead, after a silence   | a minute             |
+
+Where no worker gave a sign of life for `SILENCE_MS`, it was the Redis that was away, or its clock that has stepped:
+nobody is taken for dead until each has had the time to give one.
 
 Of a call whose worker was taken for dead, `ended` has also what it held, so that it can be held again.
 
@@ -30,9 +34,13 @@ from extproc.worker.redis_client import Script
 LEASE_MS: Final = 15_000
 """Milliseconds without a sign of life after which a worker's streams and holds are settled."""
 
+SILENCE_MS: Final = 5_000
+"""Milliseconds without a sign of life of any worker that are no worker's death: each gives one in every second."""
+
 _PRELUDE: Final = (
     f"""
-local MINUTE, LONGEST, MOST_USED, LEASE, DAY = {MINUTE}, {LONGEST_DEBT}, {MOST_USED}, {LEASE_MS}, 86400
+local MINUTE, LONGEST, MOST_USED, DAY = {MINUTE}, {LONGEST_DEBT}, {MOST_USED}, 86400
+local LEASE, SILENCE = {LEASE_MS}, {SILENCE_MS}
 local P, M = KEYS[1], cmsgpack.unpack(ARGV[1])
 local t = redis.call('TIME')
 local now_s, now_n = tonumber(t[1]), tonumber(t[2]) * 1000
@@ -61,6 +69,13 @@ local function balance(key)
   local text = redis.call('GET', P .. 'account:' .. key)
   if not text then return nil end
   return {tonumber(string.match(text, '^-?%d+')), tonumber(string.match(text, '-?%d+$'))}
+end
+local function alive(worker)
+  local latest = redis.call('ZREVRANGE', P .. 'workers', 0, 0, 'WITHSCORES')[2]
+  if latest and now_ms - latest > SILENCE then
+    redis.call('SET', P .. 'judge', string.format('%.0f', now_ms + LEASE), 'PX', 4 * LEASE)
+  end
+  redis.call('ZADD', P .. 'workers', now_ms, worker)
 end
 local function number(group) return tonumber(redis.call('GET', P .. 'group:' .. group) or 0) end
 local function account(key, group, most)
@@ -138,7 +153,7 @@ if fits and #charges > 0 then
   if held then
     for _, hold in ipairs(holds) do add(hold[1], 0, hold[2], hold[4], hold[5]) end
     redis.call('HSET', P .. 'holds:' .. worker, call, cmsgpack.pack(holds))
-    redis.call('ZADD', P .. 'workers', now_ms, worker)
+    alive(worker)
   end
 end
 return cmsgpack.pack({buckets, balances, shared, fits and ahead or 0})
@@ -202,7 +217,7 @@ BEAT: Final = Script(
     + _SETTLE
     + r"""
 local worker, streams, running, accounts = unpack(M)
-redis.call('ZADD', P .. 'workers', now_ms, worker)
+alive(worker)
 local function hold_again(call, costs)
   local text, holds = redis.call('GET', P .. 'ended:' .. call), {}
   if not text then return false end
@@ -234,7 +249,7 @@ for _, each in ipairs(running) do
   end
 end
 local dead = redis.call('ZRANGE', P .. 'workers', '-inf', now_ms - LEASE - 1, 'BYSCORE', 'LIMIT', 0, 1)[1]
-if dead then
+if dead and now_ms >= tonumber(redis.call('GET', P .. 'judge') or 0) then
   local calls = redis.call('HKEYS', P .. 'holds:' .. dead)
   for i = 1, math.min(#calls, 200) do
     local costs, holds = {}, cmsgpack.unpack(redis.call('HGET', P .. 'holds:' .. dead, calls[i]))

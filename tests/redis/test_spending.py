@@ -29,6 +29,15 @@ from tests.unit.worker.test_spending_of_users import (  # noqa: F401 - as well
 
 LEASE = LEASE_MS / 1000
 
+
+def pass_lease(clock: Clock, *workers: Worker) -> None:  # noqa: F811
+    """Let these workers give signs of life for longer than a lease, and no others."""
+    for _ in range(4):
+        clock.now += (LEASE + 1) / 4
+        for worker in workers:
+            worker.tick()
+
+
 Start = Callable[[], Worker]
 
 
@@ -59,8 +68,7 @@ def test_a_dead_workers_call_is_settled_by_its_last_count(start: Start, clock: C
     one.count({"1": [9]})
     two.tick()
     assert two.balance("acme") == Balance(0, 60)
-    clock.now += LEASE + 1
-    two.tick()
+    pass_lease(clock, two)
     assert two.balance("acme") == Balance(9, 0)
     one.settle("1", [ACME], [20])
     assert two.balance("acme") == Balance(20, 0)
@@ -72,8 +80,7 @@ def test_a_worker_that_returns_holds_its_open_calls_again(start: Start, clock: C
     for cost in (9, 15):
         one.count({"1": [cost, 2 * cost]})
         assert (two.balance("acme"), two.balance("all")) == (Balance(0, 60), Balance(0, 40))
-        clock.now += LEASE + 1
-        two.tick()
+        pass_lease(clock, two)
         assert (two.balance("acme"), two.balance("all")) == (Balance(cost, 0), Balance(2 * cost, 0))
     one.tick()
     assert two.reserve("2", [ACME]).rejected == 0
@@ -85,8 +92,7 @@ def test_a_worker_that_returns_holds_its_open_calls_again(start: Start, clock: C
 def test_a_call_that_has_ended_is_not_held_again(start: Start, clock: Clock) -> None:  # noqa: F811
     one, two = start(), start()
     one.reserve("1", [ACME])
-    clock.now += LEASE + 1
-    two.tick()
+    pass_lease(clock, two)
     running = one.store._running["1"]
     one.settle("1", [ACME], [20])
     one.store._running["1"] = running  # as in a message that was on its way
@@ -100,7 +106,32 @@ def test_the_last_worker_is_settled_by_the_next_that_starts(start: Start, clock:
     one.kill()
     one.kill = lambda: None  # type: ignore[method-assign]
     clock.now += LEASE + 1
-    assert start().balance("acme") == Balance(5, 0)
+    two = start()
+    pass_lease(clock, two)
+    assert two.balance("acme") == Balance(5, 0)
+
+
+def test_nobody_is_taken_for_dead_because_the_redis_was_away(start: Start, clock: Clock) -> None:  # noqa: F811
+    one, two = start(), start()
+    for worker, call in ((one, "1"), (two, "2")):
+        worker.reserve(call, [Charge("acme", 1000, 60, 2**40, 5)])
+    clock.now += LEASE + 1
+    two.tick()
+    assert two.balance("acme") == Balance(0, 120)
+    one.tick()
+    pass_lease(clock, one, two)
+    assert two.balance("acme") == Balance(0, 120)
+    pass_lease(clock, two)
+    assert two.balance("acme") == Balance(5, 60)
+
+
+def test_a_request_after_an_outage_is_no_sign_of_life_of_the_others(start: Start, clock: Clock) -> None:  # noqa: F811
+    one, two = start(), start()
+    one.reserve("1", [Charge("acme", 1000, 60, 2**40, 5)])
+    clock.now += LEASE + 1
+    two.reserve("2", [Charge("acme", 1000, 60, 2**40, 5)])
+    two.tick()
+    assert two.balance("acme") == Balance(0, 120)
 
 
 def test_the_first_of_all_workers_is_told_so(start: Start) -> None:
@@ -221,9 +252,8 @@ def test_two_workers_have_the_balances_of_the_model(
             model.settle(call, charges, [amount] * 2)
             worker.settle(call, charges, [amount] * 2)
         elif kind == "die":
-            clock.now += LEASE + 1
             come_back(model, charged, name)
-            worker.tick()  # the other worker is taken for dead
+            pass_lease(clock, worker)  # the other worker is taken for dead
             for each in charged:
                 if not each.startswith(name):
                     model.expire(each)
