@@ -71,7 +71,7 @@ local function balance(key)
   return {tonumber(string.match(text, '^-?%d+')), tonumber(string.match(text, '-?%d+$'))}
 end
 local function alive(worker)
-  local latest = redis.call('ZREVRANGE', P .. 'workers', 0, 0, 'WITHSCORES')[2]
+  local latest = redis.call('ZRANGE', P .. 'workers', 0, 0, 'REV', 'WITHSCORES')[2]
   if latest and now_ms - latest > SILENCE then
     redis.call('SET', P .. 'judge', string.format('%.0f', now_ms + LEASE), 'PX', 4 * LEASE)
   end
