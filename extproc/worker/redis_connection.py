@@ -9,11 +9,14 @@ Decision: docs/decisions.md, D252.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 from hiredis import HiredisError, Reader, ReplyError
+
+log = logging.getLogger(__name__)
 
 Done = Callable[[Any], None]
 
@@ -151,17 +154,20 @@ class RedisConnection(asyncio.Protocol):
             self._timed.popleft()
             if command.done is not None:
                 self.failures += 1
-                done, command.done = command.done, None
-                done(RedisTimeoutError("no reply in time"))
+                _finish(command, RedisTimeoutError("no reply in time"))
 
 
 _NOTHING: Final = object()
 
 
 def _finish(command: _Command, reply: Any) -> None:
+    """Hand a command its reply. A bug in what that leads to ends the connection of no other command."""
     done, command.done = command.done, None
     if done is not None:
-        done(reply)
+        try:
+            done(reply)
+        except Exception:
+            log.exception("a reply of the store met a bug")
 
 
 def pack(*words: bytes) -> bytes:

@@ -44,12 +44,15 @@ class Unheld:
         """Forget a call; return what it has taken, nothing where it is not here."""
         taken = self._calls.pop(call, ())
         for key, amount in taken:
-            self._sums[key] -= amount
-            if not self._sums[key]:
-                del self._sums[key]
+            self._move(key, -amount)
         return taken
 
     def _add(self, call: str, taken: Taken) -> None:
         self._calls[call] = taken
         for key, amount in taken:
-            self._sums[key] = self._sums.get(key, 0) + amount
+            self._move(key, amount)
+
+    def _move(self, key: str, amount: int) -> None:
+        """Add to a sum. One of 0 is not kept: calls that cost nothing would leave it for ever."""
+        if moved := self._sums.pop(key, 0) + amount:
+            self._sums[key] = moved

@@ -219,3 +219,16 @@ async def test_a_connection_that_ends_fails_all_its_commands(redis: Redis) -> No
     await until(lambda: len(replies) == 2)
     assert [str(each) for each in replies] == ["for a reason"] * 2
     assert lost == ["for a reason"]
+
+
+async def test_a_bug_in_what_a_reply_leads_to_is_that_of_its_command_alone(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client(RedisSettings(redis.url, timeout_ms=250)) as made:
+
+        def bug(reply: Any) -> None:
+            raise KeyError(reply)
+
+        made.send(bug, b"PING")
+        assert await reply(made, b"PING") == b"PONG"
+    assert [record.message for record in caplog.records if record.exc_info] == ["a reply of the store met a bug"]
