@@ -5,7 +5,8 @@ dynamic metadata, which the transport hands over as a `JwtResult`. Of a token it
 can only have it rejected, so nothing in it counts that Envoy has not verified.
 
 Invariant: a `JwtResult` without claims, and none at all, are an error response. Claims count only where `iss` is an
-issuer of the settings in force, `aud` has one of its audiences, and `exp` is a number in the future. A token counts
+issuer of the settings in force, `aud` has one of its audiences, `exp` is a number in the future, and there is a `sub`
+(RFC 9068, section 2.2): without it, callers would share limits, budgets and a name in the books. A token counts
 only where it is signed by a private key: Envoy verifies HMAC too, with a symmetric key (`oct`) that an issuer publishes
 and so everybody has. A claim of scopes narrows what a token may call; where it is missing, the token may call nothing.
 
@@ -109,8 +110,11 @@ class JwtTokens:
         expires = claims.get("exp")
         if not isinstance(expires, float) or expires + SKEW_SECONDS <= now:
             reject(f"This signed token is not accepted. {_REASONS[3]}")
+        subject = _text(claims.get("sub"))
+        if not subject:
+            reject("This signed token is not accepted. It has no subject (`sub`), so nobody could tell its caller.")
         return config.Token(
-            name=_name(_text(claims.get("sub"))),
+            name=_name(subject),
             sha256="",
             organisations=_organisations(_texts(claims.get(issuer.organisation)), issuer.organisations),
             scopes=None if issuer.scopes is None else _scopes(claims.get(issuer.scopes)),
