@@ -33,8 +33,8 @@ INTERPRETED = {
     "": "__main__ build cl100k_base json_values net proxy shared_names value",
     "bedrock": "capabilities capability_table converse converse_response credentials endpoints errors invoke listing "
     "model_ids seed",
-    "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies responses_endpoint "
-    "side_calls translation usage",
+    "exchange": "call_series chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies "
+    "responses_endpoint side_calls translation usage",
     "limits": "",
     "openai": "chat embeddings limits messages models passed_over response_items responses unknown usage_page "
     "usage_query",

@@ -27,13 +27,16 @@ _SPECIAL = {
 }
 
 
+KEPT = 4096
+"""Tokens whose bytes are kept: texts have few others, and a request may have thousands of short ones."""
+
+
 def decode(ids: Sequence[int]) -> str:
     """Return the text of tokens. A part of a character, left by a cut between tokens, becomes U+FFFD.
 
     Raises `KeyError` for an id that is not in the vocabulary, `ImportError` without the vocabulary.
     """
-    lines = _lines()
-    return b"".join([_bytes(lines, token) for token in ids]).decode("utf-8", "replace")
+    return b"".join(map(_bytes, ids)).decode("utf-8", "replace")
 
 
 def load() -> None:
@@ -42,7 +45,9 @@ def load() -> None:
         _lines()
 
 
-def _bytes(lines: Sequence[bytes], token: int) -> bytes:
+@functools.lru_cache(KEPT)
+def _bytes(token: int) -> bytes:
+    lines = _lines()
     if 0 <= token < len(lines):
         return a2b_base64(lines[token].partition(b" ")[0])
     return _SPECIAL[token]

@@ -55,6 +55,9 @@ def _load() -> Mapping[str, EmbeddingModel]:
 USUAL_INPUT = "search_document"
 """The `input_type` of a request without one."""
 
+_PLACE = "?"
+"""A text that no value of a body is beside texts."""
+
 EMBEDDING_MODELS = _load()
 """By foundation id."""
 
@@ -69,6 +72,21 @@ def request_body(
     write, _ = _DIALECTS[model.dialect]
     known = model.input_types.get(input_type) or model.input_types.get(USUAL_INPUT, "")
     return msgspec.json.encode(write(texts, dimensions or model.default_dimensions, known))
+
+
+def request_bodies(
+    model: EmbeddingModel, texts: Sequence[str], dimensions: int | None, input_type: str = USUAL_INPUT
+) -> tuple[bytes, ...]:
+    """Return the bodies of as few requests as the model takes `texts` in, in their order.
+
+    A model that takes one text a request may have thousands of them: what their bodies share is encoded once.
+    """
+    size = model.texts_per_call
+    if size > 1:
+        starts = range(0, len(texts), size)
+        return tuple([request_body(model, texts[at : at + size], dimensions, input_type) for at in starts])
+    before, _, after = request_body(model, [_PLACE], dimensions, input_type).partition(msgspec.json.encode(_PLACE))
+    return tuple([b"".join((before, text, after)) for text in map(msgspec.json.encode, texts)])
 
 
 def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int | None]:

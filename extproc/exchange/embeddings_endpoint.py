@@ -8,6 +8,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.bedrock.sigv4 import model_path
+from extproc.exchange.call_series import CallSeries
 from extproc.exchange.endpoint import (
     ApiEndpoint,
     AskContext,
@@ -73,23 +74,27 @@ class DecodedEmbeddings:
         path = model_path(target.model_id, "invoke")
         pairs = context.rules.metadata
         metadata = msgspec.json.encode(pairs).decode() if pairs else None
-        calls = [
-            BedrockCall(
+
+        def call(at: int) -> BedrockCall:
+            body, count = plan.bodies[at], plan.counts[at]
+            return BedrockCall(
                 path,
                 body,
                 max_response=embeddings.max_response(plan, count, body),
-                response=embeddings.expected_response(plan, count, body),
+                response=embeddings.expected_response(plan, count, len(body)),
                 inputs=count,
                 project=target.project,
                 metadata=metadata,
                 user=request.user,
             )
-            for body, count in zip(plan.bodies, plan.counts, strict=True)
-        ]
+
         pending = EmbeddingsPending(
             plan.ignored, False, self.model, target.foundation, request.encoding_format, plan.counts
         )
-        return TranslatedRequest(tuple(calls), pending)
+        if len(plan.bodies) == 1:
+            return TranslatedRequest((call(0),), pending)
+        sizes, response = tuple(map(len, plan.bodies)), embeddings.expected_responses(plan)
+        return TranslatedRequest(CallSeries(call, sizes, sum(plan.counts), response), pending)
 
 
 def _check_model(target: Target) -> None:

@@ -138,7 +138,8 @@ class Pending(Protocol):
 class TranslatedRequest(Struct, frozen=True):
     """A translated request: one call goes through Envoy, several are side calls."""
 
-    calls: tuple[BedrockCall, ...]
+    calls: Sequence[BedrockCall]
+    """A tuple, or a `CallSeries` of many."""
     pending: Pending
 
 

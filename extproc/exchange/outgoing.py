@@ -10,6 +10,7 @@ Decision: docs/decisions.md, D102.
 from collections.abc import Sequence
 
 from extproc.exchange.budget import Reservation
+from extproc.exchange.call_series import CallSeries
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.local_replies import too_many_inputs
 
@@ -20,9 +21,12 @@ def hold_calls(reservation: Reservation, calls: Sequence[BedrockCall]) -> None:
     Raises `ApiError`: 413 where they can never be had, with the number of inputs for which they can; 429 or 503 where
     they are not there at the moment.
     """
-    outgoing = sum([len(call.body) for call in calls])
-    response = sum([call.response for call in calls])
-    inputs = sum([call.inputs for call in calls])
+    if isinstance(calls, CallSeries):
+        outgoing, response, inputs = calls.outgoing, calls.response, calls.inputs
+    else:
+        outgoing = sum([len(call.body) for call in calls])
+        response = sum([call.response for call in calls])
+        inputs = sum([call.inputs for call in calls])
     needed = max(reservation.body, outgoing) + response
     if inputs > 1 and needed > reservation.most:
         raise too_many_inputs(inputs, _fitting(inputs, needed, reservation.most))

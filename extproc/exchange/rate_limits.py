@@ -15,6 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.call_series import CallSeries
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import input_estimates
 from extproc.limits.counters import Counters, Decision, Rejection, Scope, Standing
@@ -124,6 +125,8 @@ def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
             least = limit
     if not least:
         return 0
+    if isinstance(calls, CallSeries):
+        return calls.tokens
     for call in calls:
         if not call.billed:
             return 0

@@ -1,4 +1,4 @@
-"""The side calls of one request: signed and made in batches, all of them within one timeout.
+"""The side calls of one request: made, signed and sent in batches, all of them within one timeout.
 
 Signing takes a while where there are thousands: between two batches the event loop serves others.
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from extproc.bedrock.sigv4 import Headers
 from extproc.config import Settings
+from extproc.exchange.call_series import CallSeries
 from extproc.exchange.directives import Wait
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import SideCall, SideCalls, SideFailure, SideIdle, SideResponse, SideResponses
@@ -30,6 +31,10 @@ class SideCallBatches:
     ) -> None:
         """`region` is where the calls go, empty for the gateway's own."""
         self._calls = calls
+        self._next = 0
+        """How many of them are made."""
+        self._expected = calls.response if isinstance(calls, CallSeries) else sum([call.response for call in calls])
+        """Bytes of the responses to the others."""
         self._settings = settings
         self._organisation = organisation
         self._region = region
@@ -43,13 +48,13 @@ class SideCallBatches:
     @property
     def complete(self) -> bool:
         """Return whether all calls are made; then `responses` has one for each."""
-        return not self._calls
+        return self._next >= len(self._calls)
 
     @property
     def response_bytes(self) -> int:
         """Bytes of the responses so far, and of those that are expected to the other calls."""
         received = sum([len(response.body) for response in self.responses])
-        return received + sum([call.response for call in self._calls])
+        return received + self._expected
 
     def next(self, sign: Callable[[BedrockCall, float], Headers], now: float) -> Wait:
         """Sign the next batch, and wait for it. Raises `ApiError`."""
@@ -57,7 +62,9 @@ class SideCallBatches:
         left = min(settings.embeddings.seconds, self._deadline - now)
         if left <= 0:
             raise self._late()
-        self._made, self._calls = self._calls[:BATCH], self._calls[BATCH:]
+        self._made = self._calls[self._next : self._next + BATCH]
+        self._next += len(self._made)
+        self._expected -= sum([call.response for call in self._made])
         calls = tuple(
             [SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in self._made]
         )

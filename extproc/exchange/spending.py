@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Final, Protocol
 
 from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.call_series import CallSeries
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import ASSUMED_OUTPUT, Meter, input_estimate, output_estimate
 from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, OwnedBudget, Running, Verdict, others
@@ -119,8 +120,11 @@ def to_hold(
 def _charges(
     budgets: Sequence[OwnedBudget], calls: Sequence[BedrockCall], meter: Meter, streams: bool, now: float
 ) -> list[Charge]:
-    tokens = sum([input_estimate(call.body) for call in calls])
-    limits = [call.most_output for call in calls if not call.inputs]
+    if isinstance(calls, CallSeries):  # of embeddings, which have no output
+        tokens, limits = calls.tokens, list[int]()
+    else:
+        tokens = sum([input_estimate(call.body) for call in calls])
+        limits = [call.most_output for call in calls if not call.inputs]
     output = sum([most or ASSUMED_OUTPUT for most in limits])
     begun = 0 if streams else sum([output_estimate(most) for most in limits])
     charges = []

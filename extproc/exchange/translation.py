@@ -11,7 +11,7 @@ takes the organisations in turns. The smallest go that way only if they may be m
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 
-Decisions: docs/decisions.md, D187, D200, D203, D222.
+Decisions: docs/decisions.md, D187, D200, D203, D222, D328.
 """
 
 from collections.abc import Collection
@@ -41,6 +41,8 @@ MANY_OBJECTS = 2_000
 schemas, a boolean, and more work than a value."""
 MANY_OBJECTS_OF_A_SMALL_BODY = 256
 """Of a body below `SMALL_BODY` that is one of many: so many take up to three milliseconds."""
+MANY_SEPARATORS_OF_A_SMALL_BODY = 1_000
+"""Of such a body: inputs of embeddings, or brackets in brackets. Conversations and tools have up to 800."""
 _OBJECTS = (b"{", b"true", b"false")
 _SEPARATORS = b",[{%"
 _WITHOUT_MODEL = ("missing_required_parameter", "invalid_value")
@@ -58,12 +60,18 @@ def is_large(body: bytes | bytearray, awaited: int = 0) -> bool:
         return True
     if sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS:
         return True
-    return size - len(body.translate(None, _SEPARATORS)) + _escaped(body) >= MANY_SEPARATORS
+    return _separators(body) + _escaped(body) >= MANY_SEPARATORS
 
 
 def _may_multiply(body: bytes | bytearray) -> bool:
-    """Return whether a small body may be much work: by references, spelled in any way, or by objects."""
-    return b"$ref" in body or b"\\u00" in body or sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS_OF_A_SMALL_BODY
+    """Return whether a small body may be much work: by references, spelled in any way, by objects or by values."""
+    if b"$ref" in body or b"\\u00" in body or _separators(body) >= MANY_SEPARATORS_OF_A_SMALL_BODY:
+        return True
+    return sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS_OF_A_SMALL_BODY
+
+
+def _separators(body: bytes | bytearray) -> int:
+    return len(body) - len(body.translate(None, _SEPARATORS))
 
 
 def _escaped(body: bytes | bytearray) -> int:

@@ -72,13 +72,13 @@ def _check_input(request: EmbeddingsRequest) -> None:
     if isinstance(request.input, str):
         return
     kind = type(request.input[0])
-    for index, item in enumerate(request.input):
-        if type(item) is not kind:
-            raise invalid(
-                "Invalid value for 'input': send strings, or token ids, or arrays of token ids, not a mixture.",
-                f"input[{index}]",
-                "invalid_type",
-            )
+    if len(set(map(type, request.input))) > 1:
+        index = next(index for index, item in enumerate(request.input) if type(item) is not kind)
+        raise invalid(
+            "Invalid value for 'input': send strings, or token ids, or arrays of token ids, not a mixture.",
+            f"input[{index}]",
+            "invalid_type",
+        )
     if kind is not int and len(request.input) > MAX_TEXTS:
         raise invalid(
             f"Invalid 'input': {len(request.input)} texts are more than one request may hold; "
@@ -86,12 +86,13 @@ def _check_input(request: EmbeddingsRequest) -> None:
             "input",
             "array_above_max_length",
         )
-    _check_tokens(request.input)
+    if kind is not str:
+        _check_tokens(request.input)
 
 
 def _check_tokens(items: Sequence[str | int | list[int]]) -> None:
     """Raise a 400 `ApiError` if there are more token ids than one request may hold."""
-    tokens = len(items) if isinstance(items[0], int) else sum(len(ids) for ids in items if isinstance(ids, list))
+    tokens = len(items) if isinstance(items[0], int) else sum([len(ids) for ids in items if isinstance(ids, list)])
     if tokens > MAX_TOKENS:
         raise invalid(
             f"Invalid 'input': {tokens:,} token ids are more than one request may hold; send at most {MAX_TOKENS:,}.",
@@ -105,10 +106,27 @@ def texts(request: EmbeddingsRequest, detokenise: Detokeniser) -> list[str]:
 
     Raises a 400 `ApiError` for ids outside the vocabulary and if no vocabulary is installed.
     """
-    return [
-        item if isinstance(item, str) else _text(item, path(request, index), detokenise)
-        for index, item in enumerate(_items(request))
-    ]
+    if isinstance(request.input, str):
+        return [request.input]
+    if isinstance(request.input[0], str):
+        return [item for item in request.input if isinstance(item, str)]
+    arrays, decoded = _arrays(request.input), list[str]()
+    try:
+        for ids in arrays:
+            decoded.append(detokenise(ids))
+    except ImportError as error:
+        raise invalid(
+            "Token ids need the vocabulary of cl100k_base, which this gateway has not installed (its extra `tokens`). "
+            "Send strings instead.",
+            path(request, len(decoded)),
+        ) from error
+    except KeyError as error:
+        unknown = error.args[0]
+        where = f"{path(request, len(decoded))}[{arrays[len(decoded)].index(unknown)}]"
+        raise invalid(
+            f"Invalid value for '{where}': {unknown} is no token id of cl100k_base.", where, "invalid_value"
+        ) from error
+    return decoded
 
 
 def path(request: EmbeddingsRequest, index: int) -> str:
@@ -117,29 +135,10 @@ def path(request: EmbeddingsRequest, index: int) -> str:
     return "input" if alone else f"input[{index}]"
 
 
-def _items(request: EmbeddingsRequest) -> list[str | list[int]]:
-    """Return the input of each vector: a text, or the ids of one."""
-    if isinstance(request.input, str):
-        return [request.input]
-    ids = [item for item in request.input if isinstance(item, int)]
-    return [ids] if ids else [item for item in request.input if not isinstance(item, int)]
-
-
-def _text(ids: list[int], where: str, detokenise: Detokeniser) -> str:
-    try:
-        return detokenise(ids)
-    except ImportError as error:
-        raise invalid(
-            "Token ids need the vocabulary of cl100k_base, which this gateway has not installed (its extra `tokens`). "
-            "Send strings instead.",
-            where,
-        ) from error
-    except KeyError as error:
-        unknown = error.args[0]
-        where = f"{where}[{ids.index(unknown)}]"
-        raise invalid(
-            f"Invalid value for '{where}': {unknown} is no token id of cl100k_base.", where, "invalid_value"
-        ) from error
+def _arrays(items: Sequence[str | int | list[int]]) -> list[list[int]]:
+    """Return the token ids of each vector: one array, or several."""
+    ids = [item for item in items if isinstance(item, int)]
+    return [ids] if ids else [item for item in items if isinstance(item, list)]
 
 
 def encode(model: str, vectors: Sequence[Sequence[float]], tokens: int, form: Format) -> bytes:

@@ -18,7 +18,7 @@ from extproc.bedrock.invoke import (
     EmbeddingModel,
     EmbeddingResponseError,
     decode_response,
-    request_body,
+    request_bodies,
 )
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, PartlyKnownEmbeddings, encode, path, texts
 from extproc.openai.errors import ApiError, invalid
@@ -61,12 +61,16 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
     _check_dimensions(request.dimensions, model)
     inputs = texts(request, detokenise)
     _check_lengths(request, inputs, model)
-    size = model.texts_per_call
-    chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-    input_type = request.input_type or USUAL_INPUT
-    bodies = tuple(request_body(model, chunk, request.dimensions, input_type) for chunk in chunks)
+    bodies = request_bodies(model, inputs, request.dimensions, request.input_type or USUAL_INPUT)
     dimensions = request.dimensions or model.default_dimensions
-    return EmbeddingsPlan(model, bodies, tuple(map(len, chunks)), dimensions, _ignored(request, model))
+    counts = _counts(len(inputs), model.texts_per_call)
+    return EmbeddingsPlan(model, bodies, counts, dimensions, _ignored(request, model))
+
+
+def _counts(inputs: int, size: int) -> tuple[int, ...]:
+    """Return how many of the inputs each call has, of which one has `size` at most."""
+    whole, rest = divmod(inputs, size)
+    return (size,) * whole + ((rest,) if rest else ())
 
 
 def _ignored(request: EmbeddingsRequest, model: EmbeddingModel) -> tuple[str, ...]:
@@ -88,13 +92,19 @@ def max_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:
     return OTHER_BYTES + count * plan.dimensions * NUMBER_BYTES + ESCAPED * len(body)
 
 
-def expected_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:
-    """Return the bytes that the response to a call with this body should have, which asks for `count` vectors.
+def expected_response(plan: EmbeddingsPlan, count: int, size: int) -> int:
+    """Return the bytes that the response to a call with a body of `size` should have, which asks for `count` vectors.
 
     Cohere's models send the texts back.
     """
-    texts = len(body) if plan.model.dialect in ("cohere_v3", "cohere_v4") else 0
+    texts = size if plan.model.dialect in ("cohere_v3", "cohere_v4") else 0
     return RESPONSE_BYTES + count * plan.dimensions * FLOAT_BYTES + texts
+
+
+def expected_responses(plan: EmbeddingsPlan) -> int:
+    """Return the bytes that the responses to all calls should have."""
+    rest = (len(plan.bodies) - 1) * RESPONSE_BYTES
+    return rest + expected_response(plan, sum(plan.counts), sum(map(len, plan.bodies)))
 
 
 def translate_responses(
@@ -144,7 +154,7 @@ def _check_dimensions(dimensions: int | None, model: EmbeddingModel) -> None:
 
 def _check_lengths(request: EmbeddingsRequest, inputs: list[str], model: EmbeddingModel) -> None:
     """Reject a text that is too long for Bedrock. The error names its index."""
-    if model.max_characters is None:
+    if model.max_characters is None or max(map(len, inputs)) <= model.max_characters:
         return
     for index, text in enumerate(inputs):
         if len(text) > model.max_characters:

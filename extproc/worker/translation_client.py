@@ -13,10 +13,13 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from weakref import ref
 
 import msgspec
+from msgspec.structs import replace
 
+from extproc.exchange.call_series import CallSeries
 from extproc.exchange.endpoint import BedrockCall, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import release
@@ -187,6 +190,9 @@ class Process:
         if not isinstance(reply, wire.PlanReply):
             raise _unexpected(reply)
         pending, *blobs = received
+        if reply.series is not None:
+            series = _series(reply.calls[0], reply.series, blobs[0])
+            return TranslatedRequest(series, ticket.endpoint.decode_pending(pending))
         bodies = _bodies([call.blobs for call in reply.calls], blobs)
         calls = tuple([_bedrock_call(call, body) for call, body in zip(reply.calls, bodies, strict=True)])
         return TranslatedRequest(calls, ticket.endpoint.decode_pending(pending))
@@ -263,6 +269,22 @@ def _bedrock_call(call: wire.CallFields, body: Payload) -> BedrockCall:
         call.priority,
         call.reasons,
     )
+
+
+def _series(common: wire.CallFields, fields: wire.SeriesFields, bodies: bytearray) -> CallSeries:
+    """Return the calls with these bodies, one behind the other."""
+    ends = tuple(accumulate(fields.sizes))
+
+    def call(at: int) -> BedrockCall:
+        return replace(
+            _bedrock_call(common, bytes(memoryview(bodies)[ends[at] - fields.sizes[at] : ends[at]])),
+            digest=fields.digests[at],
+            max_response=fields.max_responses[at],
+            response=fields.responses[at],
+            inputs=fields.inputs[at],
+        )
+
+    return CallSeries(call, fields.sizes, sum(fields.inputs), sum(fields.responses))
 
 
 def _bodies(sizes: list[int], blobs: list[bytearray]) -> list[Payload]:

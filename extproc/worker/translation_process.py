@@ -14,6 +14,7 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,8 @@ from extproc import cl100k_base
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.exchange import translation
-from extproc.exchange.endpoint import AskContext, DecodedRequest
+from extproc.exchange.call_series import CallSeries
+from extproc.exchange.endpoint import AskContext, BedrockCall, DecodedRequest
 from extproc.exchange.routes import ENDPOINTS
 from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError, invalid
@@ -41,6 +43,7 @@ from extproc.worker.translation_wire import (
     ProcessReply,
     ReadReply,
     ReadRequest,
+    SeriesFields,
     error_of,
     receive_blob,
     receive_header,
@@ -98,29 +101,44 @@ class TranslationServer:
         decoded = self._requests.pop(request.id)
         target = Target(request.model_id, request.foundation, project=request.project)
         context = AskContext(images, cl100k_base.decode, request.keys, request.rules)
-        translated = translation.with_digests(decoded.ask(target, request.capabilities, context))
-        pieces = [segments(call.body) for call in translated.calls]
-        calls = [
-            CallFields(
-                call.path,
-                call.accept,
-                call.max_response,
-                call.digest,
-                call.response,
-                call.inputs,
-                len(body),
-                call.project,
-                call.metadata,
-                call.most_output,
-                call.billed,
-                call.user,
-                call.priority,
-                call.reasons,
-            )
-            for call, body in zip(translated.calls, pieces, strict=True)
-        ]
+        translated = decoded.ask(target, request.capabilities, context)
+        calls = translation.with_digests(translated).calls
         pending = msgspec.json.encode(translated.pending)
-        return ProcessReply(PlanReply(tuple(calls))), [pending, *(piece for body in pieces for piece in body)]
+        if isinstance(translated.calls, CallSeries):
+            reply = PlanReply((_fields(calls[0], 1),), _series(calls))
+            return ProcessReply(reply), [pending, b"".join([piece for call in calls for piece in segments(call.body)])]
+        pieces = [segments(call.body) for call in calls]
+        fields = tuple([_fields(call, len(body)) for call, body in zip(calls, pieces, strict=True)])
+        return ProcessReply(PlanReply(fields)), [pending, *(piece for body in pieces for piece in body)]
+
+
+def _fields(call: BedrockCall, blobs: int) -> CallFields:
+    return CallFields(
+        call.path,
+        call.accept,
+        call.max_response,
+        call.digest,
+        call.response,
+        call.inputs,
+        blobs,
+        call.project,
+        call.metadata,
+        call.most_output,
+        call.billed,
+        call.user,
+        call.priority,
+        call.reasons,
+    )
+
+
+def _series(calls: Sequence[BedrockCall]) -> SeriesFields:
+    return SeriesFields(
+        tuple([len(call.body) for call in calls]),
+        tuple([call.digest or "" for call in calls]),
+        tuple([call.max_response for call in calls]),
+        tuple([call.response for call in calls]),
+        tuple([call.inputs for call in calls]),
+    )
 
 
 def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:

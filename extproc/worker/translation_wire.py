@@ -117,13 +117,26 @@ class CallFields(Struct):
     reasons: bool = False
 
 
+class SeriesFields(Struct):
+    """The fields in which the calls of a `CallSeries` differ, in their order. All bodies together are one blob."""
+
+    sizes: tuple[int, ...]
+    """Bytes of their bodies."""
+    digests: tuple[str, ...]
+    max_responses: tuple[int, ...]
+    responses: tuple[int, ...]
+    inputs: tuple[int, ...]
+
+
 class PlanReply(Struct, tag="plan", tag_field="reply"):
     """The calls of a request, in order. Before their bodies there is a blob with the pending request.
 
-    It is not in the header: it may repeat JSON of the client's that is nested as deep as can be read.
+    It is not in the header: it may repeat JSON of the client's that is nested as deep as can be read. Of a series,
+    `calls` has the first alone, with all that they have in common.
     """
 
     calls: tuple[CallFields, ...]
+    series: SeriesFields | None = None
 
 
 class CompleteReply(Struct, tag="complete", tag_field="reply"):

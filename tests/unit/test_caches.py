@@ -54,6 +54,7 @@ CACHES: dict[str, int | str] = {
     "transport.messages._usual": 4 * MIB,
     "transport.messages._usual_entry": 4 * MIB,  # with `_usual`, which the same response fills
     # No caller's strings enter: only the operator's, or those of a peer that is trusted with more.
+    "cl100k_base._bytes": "4,096 tokens of the vocabulary, of 128 bytes at most",
     "cl100k_base._lines": "one entry: the vocabulary",
     "envoy_config.plain_messages.remembered": "a type of Envoy's messages",
     "telemetry.lines.writer": "one entry for each of the process's streams",

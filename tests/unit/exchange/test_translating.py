@@ -35,6 +35,7 @@ from extproc.exchange.translation import (
     MANY_OBJECTS,
     MANY_OBJECTS_OF_A_SMALL_BODY,
     MANY_SEPARATORS,
+    MANY_SEPARATORS_OF_A_SMALL_BODY,
     SMALL_BODY,
     is_large,
 )
@@ -143,6 +144,8 @@ def test_of_many_bodies_at_once_those_before_the_last_are_large(roomy: Gateway) 
         rb'{"\u0024\u0072\u0065\u0066":"#/$defs/a"}',
         b'{"a":1}' * MANY_OBJECTS_OF_A_SMALL_BODY,
         b'{"a":true}' * (MANY_OBJECTS_OF_A_SMALL_BODY // 2),
+        b'{"input":["a"' + b',"a"' * MANY_SEPARATORS_OF_A_SMALL_BODY + b"]}",
+        b'{"enum":' + b"[" * MANY_SEPARATORS_OF_A_SMALL_BODY + b"]" * MANY_SEPARATORS_OF_A_SMALL_BODY + b"}",
     ],
 )
 def test_of_many_small_bodies_at_once_those_that_may_be_much_work_are_large(body: bytes) -> None:
@@ -150,6 +153,8 @@ def test_of_many_small_bodies_at_once_those_that_may_be_much_work_are_large(body
     assert is_large(body, MANY_AT_ONCE)
     assert not is_large(body, MANY_AT_ONCE - 1)
     assert not is_large(b'{"messages":[{"role":"user","content":"\xc3\xa9 true"}]}', MANY_AT_ONCE)
+    turns = b",".join([b'{"role":"user","content":"Yes, and [so] on"}'] * (MANY_OBJECTS_OF_A_SMALL_BODY // 2))
+    assert not is_large(b'{"messages":[' + turns + b"]}", MANY_AT_ONCE)
 
 
 def test_bodies_of_another_organisation_small_ones_and_those_that_do_not_come_are_not_many(roomy: Gateway) -> None:
