@@ -13,10 +13,10 @@ Bedrock's ValidationException names ("expected maxLength: 50000").
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from extproc.bedrock.converse_response import Tokens
 
@@ -149,23 +149,28 @@ def _nova_multimodal(texts: Sequence[str], dimensions: int, input_type: str) -> 
 
 # Response bodies, by dialect -> the vectors, and the tokens if the body has their number
 
+_LARGEST = 3.4028234663852886e38
+"""The largest 32-bit float: in base64 a number beyond it would be infinite."""
+
+_Vector = list[Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]]
+
 
 class _TitanResponse(Struct):
-    embedding: list[float] | None = None
+    embedding: _Vector | None = None
     inputTextTokenCount: Tokens | None = None  # noqa: N815 - the wire's own name
     message: str | None = None
 
 
 class _ByType(Struct):
-    floats: list[list[float]] = msgspec.field(name="float")
+    floats: list[_Vector] = msgspec.field(name="float")
 
 
 class _CohereResponse(Struct):
-    embeddings: list[list[float]] | _ByType
+    embeddings: list[_Vector] | _ByType
 
 
 class _NovaEmbedding(Struct):
-    embedding: list[float]
+    embedding: _Vector
 
 
 class _NovaResponse(Struct):

@@ -38,12 +38,15 @@ class EmbeddingsPending(msgspec.Struct, frozen=True):
     encoding_format: Format | None
     counts: tuple[int, ...]
     """Vectors that each call is to bring."""
+    dimensions: int
+    """Numbers of each vector."""
     params: Mapping[str, str] = {}
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the list of vectors. Raises `ApiError`."""
         request = EmbeddingsRequest(self.model, "", encoding_format=self.encoding_format)
-        plan = embeddings.EmbeddingsPlan(embeddings.embedding_model(self.model, self.foundation), (), self.counts, 0)
+        model = embeddings.embedding_model(self.model, self.foundation)
+        plan = embeddings.EmbeddingsPlan(model, (), self.counts, self.dimensions)
         body, tokens = embeddings.translate_responses(request, plan, responses)
         return Completed(body, Usage(uncounted=0) if tokens is None else Usage(prompt=tokens), "stop")
 
@@ -89,7 +92,13 @@ class DecodedEmbeddings:
             )
 
         pending = EmbeddingsPending(
-            plan.ignored, False, self.model, target.foundation, request.encoding_format, plan.counts
+            plan.ignored,
+            False,
+            self.model,
+            target.foundation,
+            request.encoding_format,
+            plan.counts,
+            plan.dimensions,
         )
         if len(plan.bodies) == 1:
             return TranslatedRequest((call(0),), pending)

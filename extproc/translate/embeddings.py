@@ -4,7 +4,8 @@ A request's texts are spread in order over as few calls as the model allows: one
 Cohere. `plan` makes the bodies, the exchange sends them, `translate_responses` puts the vectors back in order.
 
 Invariant: any request that `openai.embeddings.decode` lets through gives either bodies or a 400 `ApiError`, never
-another exception; the bodies hold every text once, in order; the response has one vector for each text.
+another exception; the bodies hold every text once, in order; the response has one vector for each text, of as
+many numbers as were requested.
 
 Decision: docs/decisions.md, D63.
 """
@@ -125,6 +126,8 @@ def translate_responses(
             raise _unreadable(str(error)) from error
         if len(batch) != count:
             raise _unreadable(f"{count} vectors were requested, {len(batch)} arrived")
+        if lengths := set(map(len, batch)) - {plan.dimensions}:
+            raise _unreadable(f"vectors of {plan.dimensions} numbers were requested, one of {min(lengths)} arrived")
         vectors += batch
         tokens += cost or 0
         uncounted = uncounted or cost is None

@@ -33,7 +33,7 @@ PROGRAM = Path(__file__).parent / "worker.py"
 GIF = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 USAGE = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
 RESPONSE = {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
-VECTOR = {"embedding": [1.0, 2.0], "inputTextTokenCount": 2}
+VECTOR = {"embedding": [1.0, 2.0] * 512, "inputTextTokenCount": 2}
 
 REJECTED = "qc_" + "x" * 43
 

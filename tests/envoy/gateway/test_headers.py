@@ -319,7 +319,7 @@ def frames(event: Callable[..., bytes], *, fails: bool = False) -> bytes:
     )
 
 
-VECTOR = json.dumps({"embedding": [0.5, 0.5], "inputTextTokenCount": 1}).encode()
+VECTOR = json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode()
 STREAM = {**QUESTION, "stream": True}
 ONE, SEVERAL = {"model": TITAN, "input": "x"}, {"model": TITAN, "input": ["x", "y"]}
 

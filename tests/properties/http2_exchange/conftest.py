@@ -142,7 +142,9 @@ SIDE_RESULTS = (
     None,
     SideFailure(timed_out=True, message="too slow"),
     SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b'{"message":"slow down"}'),
-    SideResponses(tuple(SideResponse(200, {}, b'{"embedding":[0.5,-1],"inputTextTokenCount":3}') for _ in "ab")),
+    SideResponses(
+        tuple(SideResponse(200, {}, b'{"embedding":[%s0],"inputTextTokenCount":3}' % (b"1," * 255)) for _ in "ab")
+    ),
 )
 """The result of a job; None if it does not end while the test runs."""
 
@@ -157,7 +159,9 @@ def chat_body(name: str, model: str = CHAT_MODEL, **more: Any) -> bytes:
 
 
 def embeddings_body(*texts: str) -> bytes:
-    return json.dumps({"model": EMBEDDING_MODEL, "input": texts, "encoding_format": "float"}).encode()
+    return json.dumps(
+        {"model": EMBEDDING_MODEL, "input": texts, "dimensions": 256, "encoding_format": "float"}
+    ).encode()
 
 
 def pieces(data: bytes, size: int) -> list[Step]:
@@ -203,7 +207,7 @@ def in_order(plan: Any, name: str, event: Encode) -> list[Step]:
             body = json.dumps({"message": name}).encode()
             return [chat, sent(chat_body(name)), error_headers, *pieces(body, plan.size)]
         case "embedding":
-            response_body = json.dumps({"embedding": [0.5, len(name)], "inputTextTokenCount": 3}).encode()
+            response_body = json.dumps({"embedding": [len(name)] * 256, "inputTextTokenCount": 3}).encode()
             begun = [request_headers(headers_of(name, "embeddings")), sent(embeddings_body(name))]
             return [*begun, response_headers(200), *pieces(response_body, plan.size)]
         case "embeddings":

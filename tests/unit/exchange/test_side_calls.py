@@ -28,11 +28,15 @@ def embeddings(exchange: Exchange, **body: Any) -> Any:
     return only(exchange.receive(RequestBody(json.dumps(request).encode()), NOW))
 
 
+def vector(number: int, tokens: int) -> bytes:
+    return json.dumps({"embedding": [number] * 256, "inputTextTokenCount": tokens}).encode()
+
+
 def test_one_text_goes_through_envoy(exchange: Exchange) -> None:
     forward = embeddings(exchange, input="one")
     assert forward.path == "/model/amazon.titan-embed-text-v2%3A0/invoke"
     exchange.receive(upstream(x_amzn_bedrock_input_token_count="3"), NOW)
-    reply = only(exchange.receive(ResponseBody(b'{"embedding":[1,2],"inputTextTokenCount":3}', True), NOW))
+    reply = only(exchange.receive(ResponseBody(vector(1, 3), True), NOW))
     assert json.loads(reply.body)["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
     assert reply.metadata["input_tokens"] == 3
 
@@ -45,10 +49,10 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
     assert wait.job.concurrency == gateway.settings.embeddings.concurrency
     assert wait.job.organisation == "acme"
     assert all(256 * 20 < call.max_bytes < 65_536 for call in wait.job.calls)
-    responses = tuple(SideResponse(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
+    responses = tuple(SideResponse(200, {}, vector(n, 2)) for n in (1, 2))
     reply = only(exchange.receive(Resumed(SideResponses(responses)), NOW))
     body_json = json.loads(reply.body)
-    assert [item["embedding"] for item in body_json["data"]] == [[1.0], [2.0]]
+    assert [item["embedding"] for item in body_json["data"]] == [[1.0] * 256, [2.0] * 256]
     assert body_json["usage"]["prompt_tokens"] == 4
 
 

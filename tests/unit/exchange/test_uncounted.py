@@ -121,15 +121,19 @@ def embedded(gateway: Gateway, *texts: str) -> Exchange:
     return exchange
 
 
+def vector(**fields: int) -> bytes:
+    return json.dumps({"embedding": [1] * 1024} | fields).encode()
+
+
 def test_embeddings_of_one_input(gateway: Gateway) -> None:
-    [reply], record = ended(embedded(gateway, "word " * 100), b'{"embedding":[1]}')
+    [reply], record = ended(embedded(gateway, "word " * 100), vector())
     assert (reply.status, record.estimated, record.output_tokens) == (200, True, 0)
     assert 125 <= record.input_tokens == record.cost_micro_usd < 200
 
 
 def test_embeddings_of_several_inputs_of_which_one_is_not_counted(gateway: Gateway) -> None:
     exchange = embedded(gateway, "word " * 100, "word " * 100)
-    bodies = (b'{"embedding":[1],"inputTextTokenCount":100}', b'{"embedding":[2]}')
+    bodies = (vector(inputTextTokenCount=100), vector())
     [reply] = exchange.receive(Resumed(SideResponses(SideResponse(200, {}, body) for body in bodies)), NOW + 1)
     record = exchange._call.record
     assert (reply.status, record.estimated, record.output_tokens) == (200, True, 0)  # type: ignore[union-attr]

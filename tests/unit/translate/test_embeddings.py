@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,26 +128,28 @@ def test_a_text_as_long_as_may_be_is_let_through() -> None:
 
 def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
     parsed = request(COHERE, input=["x"] * 97)
-    first = json.dumps({"embeddings": [[float(n)] for n in range(96)]}).encode()
-    second = json.dumps({"embeddings": {"float": [[96.0]]}}).encode()
+    first = json.dumps({"embeddings": [[float(n)] * 1024 for n in range(96)]}).encode()
+    second = json.dumps({"embeddings": {"float": [[96.0] * 1024]}}).encode()
     body, _ = translate_responses(parsed, planned(parsed), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
     body_json = json.loads(body)
-    assert [item["embedding"] for item in body_json["data"]] == [[float(n)] for n in range(97)]
+    assert [item["embedding"] for item in body_json["data"]] == [[float(n)] * 1024 for n in range(97)]
     assert [item["index"] for item in body_json["data"]] == list(range(97))
     assert body_json["usage"] == {"prompt_tokens": 304, "total_tokens": 304}
 
 
 def test_the_client_sees_the_model_that_it_requested() -> None:
-    parsed = request("eu.cohere.embed-v4:0")
+    parsed = request("eu.cohere.embed-v4:0", dimensions=256)
     made = planned(parsed, "cohere.embed-v4:0")
-    body_json = json.loads(translate_responses(parsed, made, [({}, b'{"embeddings":[[1]]}')])[0])
+    response = json.dumps({"embeddings": [[1] * 256]}).encode()
+    body_json = json.loads(translate_responses(parsed, made, [({}, response)])[0])
     assert body_json["model"] == "eu.cohere.embed-v4:0"
 
 
 @pytest.mark.parametrize(("form", "vector"), [(None, [1.0]), ("float", [1.0]), ("base64", "AACAPw==")], ids=str)
 def test_the_format_is_the_requested_one_and_floats_by_default(form: str | None, vector: object) -> None:
     parsed = request(encoding_format=form)
-    body_json = json.loads(translate_responses(parsed, planned(parsed), [({}, b'{"embedding":[1]}')])[0])
+    made = replace(planned(parsed), dimensions=1)
+    body_json = json.loads(translate_responses(parsed, made, [({}, b'{"embedding":[1]}')])[0])
     assert body_json["data"][0]["embedding"] == vector
 
 
@@ -157,6 +160,50 @@ def test_a_response_that_does_not_match_is_a_502_and_never_a_shifted_list(body: 
         translate_responses(parsed, planned(parsed), [({}, body)])
     assert caught.value.status == 502
     assert caught.value.type == "server_error"
+
+
+LENGTHS: dict[str, tuple[str, int | None, list[int]]] = {
+    "short": (TITAN, None, [10]),
+    "empty": (TITAN, None, [0]),
+    "long": (TITAN, None, [2000]),
+    "not the requested dimensions": (TITAN, 256, [1024]),
+    "one of several": (TITAN, 256, [256, 256, 3]),
+    "one of a call": (COHERE, None, [1024, 3, 1024]),
+    "the only length": ("amazon.titan-embed-text-v1", None, [1024]),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_a_vector_of_another_length_is_a_502(name: str, form: str) -> None:
+    model, dimensions, lengths = LENGTHS[name]
+    parsed = request(model, input=["a"] * len(lengths), dimensions=dimensions, encoding_format=form)
+    vectors = [[0.5] * length for length in lengths]
+    bodies = [{"embeddings": vectors}] if model == COHERE else [{"embedding": vector} for vector in vectors]
+    with pytest.raises(ApiError) as caught:
+        translate_responses(parsed, planned(parsed), [({}, json.dumps(body).encode()) for body in bodies])
+    assert (caught.value.status, caught.value.code) == (502, "bad_upstream_answer")
+
+
+@pytest.mark.parametrize("number", ["1e300", "-1e39", "3.5e38", "1" + "0" * 40])
+@pytest.mark.parametrize("form", ["float", "base64"])
+@pytest.mark.parametrize("model", [TITAN, COHERE, "cohere.embed-v4:0", "amazon.nova-2-multimodal-embeddings-v1:0"])
+def test_a_number_that_is_no_32_bit_float_is_a_502(model: str, form: str, number: str) -> None:
+    """In base64, which both SDKs ask for, it would be infinite."""
+    parsed = request(model, encoding_format=form)
+    made = replace(planned(parsed), dimensions=2)
+    body = {"float": [["HERE", 1]]} if model == "cohere.embed-v4:0" else [["HERE", 1]]
+    key: dict[str, Any] = {"embedding": ["HERE", 1]} if model == TITAN else {"embeddings": body}
+    if "nova" in model:
+        key = {"embeddings": [{"embedding": ["HERE", 1]}]}
+    for value, works in ((number, False), ("3.4028234663852886e38", True), ("-1e-300", True)):
+        response = json.dumps(key).replace('"HERE"', value).encode()
+        if works:
+            assert b"Infinity" not in translate_responses(parsed, made, [({}, response)])[0]
+            continue
+        with pytest.raises(ApiError) as caught:
+            translate_responses(parsed, made, [({}, response)])
+        assert (caught.value.status, caught.value.code) == (502, "bad_upstream_answer")
 
 
 # The longest response

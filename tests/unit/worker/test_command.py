@@ -49,7 +49,7 @@ async def aws():
 
     async def invoke(request):
         text = (await request.json())["inputText"]
-        return web.json_response({"embedding": [float(text)], "inputTextTokenCount": 1})
+        return web.json_response({"embedding": [float(text)] * 1536, "inputTextTokenCount": 1})
 
     application.router.add_get("/foundation-models", models)
     application.router.add_get("/inference-profiles", profiles)
@@ -166,7 +166,7 @@ async def test_it_makes_the_calls_that_an_exchange_waits_for(worker):
     response = await worker.exchange(headers("POST", "/oai/v1/embeddings", TOKENS["one"]), body(question))
     assert response.immediate_response.status.code == 200
     vectors = [item["embedding"] for item in json.loads(response.immediate_response.body)["data"]]
-    assert vectors == [[1.0], [2.0], [3.0]]
+    assert vectors == [[1.0] * 1536, [2.0] * 1536, [3.0] * 1536]
 
 
 async def test_without_aws_it_serves_the_built_in_list_and_logs_why(worker):

@@ -136,7 +136,7 @@ def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> N
     vectors = [[at / 7] * 1024 for at in range(40)]
     responses = tuple(SideResponse(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
     counts = (1,) * len(responses)
-    pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts)
+    pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, 1024)
     completed = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
     assert same(completed) == same(
         pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
