@@ -9,12 +9,13 @@ Decision: docs/decisions.md, D328.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from typing import final, overload
 
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.meter import BYTES_PER_TOKEN
 
 
+@final
 class CallSeries(Sequence[BedrockCall]):
     """As many calls as there are `sizes`, which are those of their bodies; `make` returns the one at an index.
 

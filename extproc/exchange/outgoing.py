@@ -21,7 +21,7 @@ def hold_calls(reservation: Reservation, calls: Sequence[BedrockCall]) -> None:
     Raises `ApiError`: 413 where they can never be had, with the number of inputs for which they can; 429 or 503 where
     they are not there at the moment.
     """
-    if isinstance(calls, CallSeries):
+    if type(calls) is CallSeries:
         outgoing, response, inputs = calls.outgoing, calls.response, calls.inputs
     else:
         outgoing = sum([len(call.body) for call in calls])

@@ -125,7 +125,7 @@ def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
             least = limit
     if not least:
         return 0
-    if isinstance(calls, CallSeries):
+    if type(calls) is CallSeries:
         return calls.tokens
     for call in calls:
         if not call.billed:

@@ -120,7 +120,7 @@ def to_hold(
 def _charges(
     budgets: Sequence[OwnedBudget], calls: Sequence[BedrockCall], meter: Meter, streams: bool, now: float
 ) -> list[Charge]:
-    if isinstance(calls, CallSeries):  # of embeddings, which have no output
+    if type(calls) is CallSeries:  # of embeddings, which have no output
         tokens, limits = calls.tokens, list[int]()
     else:
         tokens = sum([input_estimate(call.body) for call in calls])
