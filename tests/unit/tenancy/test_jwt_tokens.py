@@ -118,7 +118,9 @@ def test_no_other_signature_counts_although_envoy_has_verified_it(head: bytes) -
         ({"sub": ("alice",)}, "no subject"),
     ],
 )
-def test_claims_count_only_with_an_issuer_an_audience_an_end_and_a_subject(claims: dict[str, Any], message: str) -> None:
+def test_claims_count_only_with_an_issuer_an_audience_an_end_and_a_subject(
+    claims: dict[str, Any], message: str
+) -> None:
     error = rejection(**claims)
     assert (error.status, error.code) == (401, "invalid_api_key")
     assert message in error.message
