@@ -31,6 +31,7 @@ from extproc.machine.memory import budget_of
 from extproc.net import Address
 from extproc.proxy import Proxy
 from extproc.stack.callers_tls import PublishedTls
+from extproc.stack.envoy_health import EnvoyHealth
 from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.stack.supervisor import Program, ProgramError, Report, Supervisor
 from extproc.stack.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
@@ -192,7 +193,8 @@ class _Stack:
             ) from error
         self._caretaker.check()  # Envoy's admin socket is there now
         probes: dict[str, Probe] = {name: partial(responds, self._socket(name).path) for name in self._workers}
-        for name, probe in {**probes, "envoy": self._admin.responds}.items():
+        probes["envoy"] = EnvoyHealth(self._admin.responds, partial(self._supervisor.pid, "envoy"), self._report)
+        for name, probe in probes.items():
             watch = Watch(self._supervisor, name, probe, self._report)
             self._tasks.append(asyncio.create_task(watch.run()))
         return StackAddresses(self._listen, local_url, self._health)

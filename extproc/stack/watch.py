@@ -5,7 +5,7 @@ of `seconds`. One that is busy for a moment responds late, and the count starts 
 to any since its start has `first_misses` health checks: a worker may wait for AWS.
 
 A worker's event loop is asked for its health status; Envoy's is that of its main thread, which has the admin interface
-and no calls, so that a flood, which keeps its other threads busy, does not keep it from responding.
+and no calls (`envoy_health`).
 
 Invariant: only a process that missed all the health checks itself is killed, and it is killed, because a loop that is
 stuck does not handle SIGTERM. Calls on other workers go on.

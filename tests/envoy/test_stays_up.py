@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -84,6 +85,27 @@ def test_a_stuck_envoy_is_replaced(start_gateway: Any) -> None:
     until(lambda: responds(gateway))
     assert envoy not in gateway.pids("envoy -c")
     assert gateway.log().count("has not responded") == 1
+
+
+def test_an_envoy_without_open_files_is_not_taken_for_stuck(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    held = HeldStream(gateway)
+    [envoy] = gateway.pids("envoy -c")
+    soft, hard = resource.prlimit(envoy, resource.RLIMIT_NOFILE)
+    # The lowest numbers that are not in use are the next ones: from there on, nothing is opened.
+    resource.prlimit(envoy, resource.RLIMIT_NOFILE, (first_free(envoy), hard))
+    gateway.wait_for(rf"envoy: process {envoy} has not responded to 3 health checks, but .*: it stays")
+    resource.prlimit(envoy, resource.RLIMIT_NOFILE, (soft, hard))
+    until(lambda: responds(gateway))
+    release(gateway)
+    assert held.rest() == "whole"
+    assert gateway.pids("envoy -c") == [envoy]
+
+
+def first_free(pid: int) -> int:
+    """Return the lowest number that no open file of a process has."""
+    taken = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    return next(number for number in range(len(taken) + 1) if number not in taken)
 
 
 def test_an_envoy_that_is_drained_is_not_taken_for_stuck(start_gateway: Any) -> None:
