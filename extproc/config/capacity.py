@@ -45,6 +45,11 @@ MOST_CONNECTIONS = 20_000
 RESERVED_FILES = 256
 """Open files of Envoy beside calls: listeners, health checks, connections to workers, logs."""
 
+OWN_FILES = 128
+"""Those of them that are no connections to the health listener."""
+
+MOST_HEALTH_CONNECTIONS = 1_000
+
 FILES_PER_CALL = 2
 """Open files of a call: the caller's connection, and one to Bedrock."""
 
@@ -98,6 +103,12 @@ def envoy_memory(in_flight: int) -> int:
 def connections(files: int) -> int:
     """Return how many callers' connections Envoy may have with so many open files, so that each can make a call."""
     return max(1, min(MOST_CONNECTIONS, (files - RESERVED_FILES) // FILES_PER_CALL))
+
+
+def health_connections(files: int) -> int:
+    """Return how many connections to its health listener Envoy may have: of the files that calls leave."""
+    left = files - FILES_PER_CALL * connections(files) - OWN_FILES
+    return max(1, min(MOST_HEALTH_CONNECTIONS, left))
 
 
 def most_files() -> int:

@@ -27,7 +27,7 @@ from extproc.envoy_config.callers_tls import callers_secret, callers_tls
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.global_rate_limit import global_limit_clusters
-from extproc.envoy_config.health import health_clusters, health_listener
+from extproc.envoy_config.health import connection_limit, health_clusters, health_listener
 from extproc.envoy_config.jwt import jwks_clusters, jwks_tunnels
 from extproc.envoy_config.ledger import ledger_loggers
 from extproc.envoy_config.listener import READ_SECONDS, api_routes, listener
@@ -92,7 +92,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
     whole = Bootstrap(
         node=_node(plan),
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
-        layered_runtime=LayeredRuntime(layers=[_runtime()]),
+        layered_runtime=LayeredRuntime(layers=[_runtime(plan)]),
         bootstrap_extensions=[tunnel_extension()] if plan.any_proxy else [],
         overload_manager=overload_manager(plan),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
@@ -137,8 +137,8 @@ def _node(plan: EnvoyPlan) -> Node | None:
     return Node(id="oai-gateway", cluster="oai-gateway") if followed else None
 
 
-def _runtime() -> RuntimeLayer:
-    """Return Envoy's runtime flags, against floods of requests that are reset.
+def _runtime(plan: EnvoyPlan) -> RuntimeLayer:
+    """Return Envoy's runtime flags: the health listener's limit, and those against floods of requests that are reset.
 
     `http.max_requests_per_io_cycle` is how many requests one connection may open in one turn of Envoy's event loop;
     the next ones wait for the next turn. Without it, Envoy starts a stream to a worker for each of hundreds of requests
@@ -147,6 +147,8 @@ def _runtime() -> RuntimeLayer:
     within a second, before Envoy closes it.
     """
     flags = {"http.max_requests_per_io_cycle": 1.0, "overload.premature_reset_total_stream_count": 100.0}
+    if plan.health is not None:
+        flags.update([connection_limit(plan)])
     return RuntimeLayer(name="static", static_layer=Struct.from_dict(flags))
 
 

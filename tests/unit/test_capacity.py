@@ -6,14 +6,17 @@ from extproc.config import LimitSettings, parse
 from extproc.config.capacity import (
     ENVOY_BASE,
     ENVOY_PER_BYTE,
+    FILES_PER_CALL,
     LEAST_BYTES,
     MIB,
+    OWN_FILES,
     STREAM_BYTES,
     WORKER_BASE,
     WORKER_PER_BYTE,
     Memory,
     connections,
     envoy_memory,
+    health_connections,
     in_flight_bytes,
     most_files,
     organisation_bytes,
@@ -75,3 +78,9 @@ def test_each_connection_has_a_file_for_its_call(files: int, limit: int) -> None
 def test_so_many_files_are_enough_and_not_one_less() -> None:
     assert connections(most_files()) == 20_000
     assert connections(most_files() - 2) < 20_000
+
+
+@pytest.mark.parametrize("files", [1024, 4096, 40_000, 41_000, 65_536])
+def test_calls_and_the_health_listener_have_different_files(files: int) -> None:
+    assert 128 <= health_connections(files) <= 1_000
+    assert FILES_PER_CALL * connections(files) + health_connections(files) + OWN_FILES <= files

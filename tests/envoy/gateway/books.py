@@ -8,7 +8,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
@@ -20,6 +19,7 @@ import pytest
 from tests.conftest import Gateway
 from tests.local_bedrock import LocalBedrock
 from tests.redis.server import Redis
+from tests.scrapes import scrape
 
 NOVA = "amazon.nova-lite-v1:0"
 CLAUDE = "anthropic.claude-sonnet-4-6"
@@ -152,8 +152,7 @@ class Books:
 
     def _metrics(self) -> Sums:
         address = self.gateway.wait_for(r"health +http://(\S+)/healthz, and /metrics")[1]
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as response:
-            text = response.read().decode()
+        text = scrape(address)
         sums = dict.fromkeys((each.name for each in fields(Sums)), 0)
         for name, labels, value in re.findall(r"^envoy_oai_(\w+)_total\{(.*)\} (\d+)$", text, re.MULTILINE):
             kind = re.search(r'kind="(\w+)"', labels)

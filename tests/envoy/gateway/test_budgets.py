@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sqlite3
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ import yaml
 from openai import APIStatusError, OpenAI, PermissionDeniedError, RateLimitError
 
 from tests.conftest import CONFIG, Gateway, Starter
+from tests.scrapes import scrape
 
 NOVA = "amazon.nova-lite-v1:0"
 UNPRICED = "example.unpriced-v1:0"
@@ -151,8 +151,7 @@ def test_callers_the_log_and_the_metrics_are_warned(start_gateway: Starter, even
 def warned_calls(gateway: Gateway) -> int:
     """Return the number of calls that `/metrics` has, of the organisation's budget."""
     address = gateway.wait_for(r"health +http://(\S+)/healthz, and /metrics")[1]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as response:
-        text = response.read().decode()
+    text = scrape(address)
     found = re.findall(r"^envoy_oai_budget_warned_calls_total\{(.*)\} (\d+)$", text, re.MULTILINE)
     assert all('budget="organisation"' in labels and 'organisation="acme"' in labels for labels, _ in found)
     return sum(int(number) for _, number in found)

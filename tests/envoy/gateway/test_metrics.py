@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ from openai import APIStatusError, OpenAI
 
 from tests.envoy.gateway.prometheus import Prometheus, program
 from tests.envoy.gateway.test_http2 import CHAT, Http2, question
+from tests.scrapes import scrape
 
 DOC = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 QUERIES = re.findall(r"^(\S[^\n]*):\n\n```promql\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
@@ -61,8 +61,7 @@ def metrics_of(gateway: Any) -> str:
 
 
 def scraped(gateway: Any) -> str:
-    with urllib.request.urlopen(f"http://{metrics_of(gateway)}/metrics", timeout=60) as response:
-        return str(response.read().decode())
+    return scrape(metrics_of(gateway))
 
 
 def ask(gateway: Any, model: str, messages: Any = QUESTION, token: str = "ci", **options: Any) -> Any:

@@ -29,12 +29,20 @@ def test_without_an_address_there_is_no_listener_for_health(document: Edit) -> N
 
 def test_health_checks_are_not_counted_among_callers(document: Edit) -> None:
     rendered = document(health=Address("127.0.0.1", 8081))
-    assert one(health(rendered), "stat_prefix") != "oai"
+    assert "oai" not in every(health(rendered), "stat_prefix")
     assert health(rendered)["ignore_global_conn_limit"] is True
     assert [each["name"] for each in one(health(rendered), "http_filters")] == [
         "envoy.filters.http.health_check",
+        "oai-scrapes",
         "envoy.filters.http.router",
     ]
+
+
+@pytest.mark.parametrize(("files", "limit"), [({}, 1000), ({"files": 1024}, 128), ({"files": 64}, 1)])
+def test_connections_have_a_limit_of_their_own(document: Edit, files: dict[str, int], limit: int) -> None:
+    flag = "envoy.resource_limits.listener.health.connection_limit"
+    assert one(document(health=Address("127.0.0.1", 8081), **files), flag) == limit
+    assert list(every(document(**files), flag)) == []
 
 
 @pytest.mark.parametrize(
