@@ -48,7 +48,6 @@ from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAcc
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.ratelimit.v3 import RateLimitPerRoute
 from envoy_data_plane.envoy.extensions.filters.listener.http_inspector.v3 import HttpInspector
-from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerInternalAddressConfig,
@@ -102,8 +101,12 @@ CONNECTION_BYTES = 64 * 1024
 _HOST_FOR_HTTP_10 = "oai-extproc"
 """Host of a request in HTTP/1.0 that names none, as it may; no route depends on it."""
 
-_FIRST_BYTE_SECONDS = 15.0
-"""Longest time of a new connection without a byte, in seconds."""
+_FIRST_LINE_SECONDS = 3.0
+"""Longest time of a new connection without the line of a request, in seconds: two packets may be lost before it.
+
+A connection that sends less and is reset stays open for as long, because Envoy does not see that."""
+
+_HANDSHAKE_SECONDS = 15.0
 
 _CONNECTION_IDLE_SECONDS = 660.0
 """Longest time of a connection without a call: longer than load balancers keep theirs (Google's 600 s, AWS's 350 s)."""
@@ -134,28 +137,23 @@ def listener(plan: EnvoyPlan) -> Listener:
     """Return the listener for callers.
 
     Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
-    of its own. A connection without a first byte is closed while an inspector waits for one. New connections are
-    accepted one by one, between other work: by default all that wait come first, and thousands of them stop others.
+    of its own. A connection without a request's line is closed while an inspector waits for one; behind TLS, without a
+    handshake. New connections are accepted one by one, between other work: by default all that wait come first, and
+    thousands of them stop others.
     """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager(plan))
     )
+    inspector = ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
     return Listener(
         name="oai",
         address=address_message(plan.listen),
         per_connection_buffer_limit_bytes=CONNECTION_BYTES,
         max_connections_to_accept_per_socket_event=1,
-        listener_filters=[_inspector(plan)],
-        listener_filters_timeout=seconds(_FIRST_BYTE_SECONDS),
+        listener_filters=[] if plan.callers_tls else [inspector],
+        listener_filters_timeout=None if plan.callers_tls else seconds(_FIRST_LINE_SECONDS),
         filter_chains=[_chain(plan, manager)],
     )
-
-
-def _inspector(plan: EnvoyPlan) -> ListenerFilter:
-    """Return a filter that waits for what a connection begins with: a request, or a handshake."""
-    if plan.callers_tls is None:
-        return ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
-    return ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
 
 
 def _chain(plan: EnvoyPlan, manager: Filter) -> FilterChain:
@@ -165,7 +163,7 @@ def _chain(plan: EnvoyPlan, manager: Filter) -> FilterChain:
     return FilterChain(
         filters=[manager],
         transport_socket=callers_tls(plan.callers_tls),
-        transport_socket_connect_timeout=seconds(_FIRST_BYTE_SECONDS),
+        transport_socket_connect_timeout=seconds(_HANDSHAKE_SECONDS),
     )
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -177,6 +178,31 @@ def test_more_connections_than_open_files_do_not_stop_those_that_are_there(
         assert len(os.listdir(f"/proc/{envoy}/fd")) < 1024 - 384
         eventually(lambda: client.health() == 200, "connections that say nothing are not closed")
         assert client.chat("Hello").status == 200
+
+
+def test_connections_that_are_gone_are_no_open_files_for_long(
+    few_files: Any, client_of: Callable[[Any], Any], eventually: Callable[..., Any]
+) -> None:
+    """Each sends a byte of a request and a RST, which Envoy does not see while an inspector waits for the rest."""
+    client = client_of(few_files)
+    [envoy] = few_files.pids("envoy.yaml")
+
+    def files() -> int:
+        return len(os.listdir(f"/proc/{envoy}/fd"))
+
+    before = files()
+    with ExitStack() as callers:
+        [slow, silent] = idle(client, callers, 2)
+        slow.sendall(b"GET /oai/v1/models HTTP/1.1\r\n")
+        for _ in range(100):
+            with socket.create_connection((client.host, client.port), timeout=DEADLINE) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                gone.sendall(b"G")
+        eventually(lambda: files() < before + 20, "connections that are gone are kept")
+        slow.setblocking(False)
+        with pytest.raises(BlockingIOError):  # there would be a 408 if they were kept for as long as headers may take
+            slow.recv(1)
+        eventually(lambda: closed(silent), "a connection that says nothing is not closed")
 
 
 def test_an_organisation_does_not_take_all_open_files_by_streams_of_few_connections(
