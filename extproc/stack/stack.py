@@ -138,6 +138,7 @@ class _Stack:
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
         self._healthy = 0
+        self._local_url: str | None = None
 
     async def run(self, announce: Callable[[StackAddresses], None]) -> None:
         """Start, stay, stop."""
@@ -178,26 +179,30 @@ class _Stack:
     async def _start(self) -> StackAddresses:
         """Start everything, from the inside out; raises `ProgramError` when that takes too long."""
         self._tasks.append(asyncio.create_task(self._caretaker.run()))
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                await self._start_tls()
-                environment, endpoint, elsewhere, local_url = await self._start_upstream()
-                for name in self._workers:
-                    await self._supervisor.start(self._worker(name, environment))
-                await self._supervisor.start(self._envoy(await self._bootstrap(endpoint, elsewhere)))
-                await self._until_healthy()
-        except TimeoutError as error:
+        if not await ready_within(READY_SECONDS, self._start_programs(), self._is_healthy):
             raise ProgramError(
                 f"not ready after {READY_SECONDS:g} s: {self._healthy} of {len(self._workers)} workers are healthy; "
                 "the lines above have the reason"
-            ) from error
+            )
         self._caretaker.check()  # Envoy's admin socket is there now
         probes: dict[str, Probe] = {name: partial(responds, self._socket(name).path) for name in self._workers}
         probes["envoy"] = EnvoyHealth(self._admin.responds, partial(self._supervisor.pid, "envoy"), self._report)
         for name, probe in probes.items():
             watch = Watch(self._supervisor, name, probe, self._report)
             self._tasks.append(asyncio.create_task(watch.run()))
-        return StackAddresses(self._listen, local_url, self._health)
+        return StackAddresses(self._listen, self._local_url, self._health)
+
+    async def _start_programs(self) -> None:
+        """Start the programs one after the other, and wait until they serve."""
+        await self._start_tls()
+        environment, endpoint, elsewhere, self._local_url = await self._start_upstream()
+        for name in self._workers:
+            await self._supervisor.start(self._worker(name, environment))
+        await self._supervisor.start(self._envoy(await self._bootstrap(endpoint, elsewhere)))
+        while True:
+            if await self._is_healthy():
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _start_tls(self) -> None:
         """Give Envoy the certificate, and follow it; raises `StackError` if Envoy cannot use it."""
@@ -293,12 +298,10 @@ class _Stack:
     def _socket(self, worker: str) -> Address:
         return Address(path=str(self._directory / f"{worker}.sock"))
 
-    async def _until_healthy(self) -> None:
-        """Wait until every worker is healthy by Envoy's count."""
-        gauge = f"cluster.{envoy_config.PROCESSOR}.membership_healthy"
-        while self._healthy < len(self._workers) or not await self._serves():
-            await asyncio.sleep(_POLL_SECONDS)
-            self._healthy = await self._admin.gauge(gauge) or 0
+    async def _is_healthy(self) -> bool:
+        """Return whether every worker is healthy by Envoy's count, and Envoy serves callers."""
+        self._healthy = await self._admin.gauge(f"cluster.{envoy_config.PROCESSOR}.membership_healthy") or 0
+        return self._healthy >= len(self._workers) and await self._serves()
 
     async def _serves(self) -> bool:
         """Return whether Envoy serves callers; behind TLS it may want a certificate, which we have none of."""
@@ -333,6 +336,16 @@ class _Stack:
         await self._supervisor.stop("envoy")
         await asyncio.gather(*(self._supervisor.stop(name) for name in self._workers))
         await self._supervisor.stop_all()
+
+
+async def ready_within(seconds: float, starting: Awaitable[object], is_ready: Callable[[], Awaitable[bool]]) -> bool:
+    """Await `starting`; where that takes longer, return what a last look finds: this program may have stood still."""
+    try:
+        async with asyncio.timeout(seconds):
+            await starting
+    except TimeoutError:
+        return await is_ready()
+    return True
 
 
 def _unbuffered(environment: Mapping[str, str]) -> dict[str, str]:

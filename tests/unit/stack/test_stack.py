@@ -1,5 +1,6 @@
 """The surroundings of `up`'s programs: the port it holds, the folder it removes. The rest is in tests/envoy/."""
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from extproc.net import Address
 from extproc.stack.run_directory import run_directory
-from extproc.stack.stack import StackError, reachable, reserved_port
+from extproc.stack.stack import StackError, reachable, ready_within, reserved_port
 from extproc.transport.listen import MAX_SOCKET_PATH
 
 LOCAL = "127.0.0.1"
@@ -116,3 +117,20 @@ def test_up_imports_nothing_that_it_seldom_uses() -> None:
     code = f"import sys, extproc.cli.up, extproc.stack.stack; print([name for name in {seldom} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_what_is_ready_when_the_time_is_over_is_ready(ready: bool) -> None:
+    """As after a SIGSTOP, or in a frozen container: the time passes, and nothing of this program runs."""
+
+    async def look() -> bool:
+        return ready
+
+    assert await ready_within(0, asyncio.Event().wait(), look) is ready
+
+
+async def test_what_starts_in_time_needs_no_last_look() -> None:
+    async def look() -> bool:
+        raise AssertionError
+
+    assert await ready_within(60, asyncio.sleep(0), look)
