@@ -6,7 +6,7 @@ margin above the measurements.
 Invariant: the `in_flight_bytes` of all workers, times the coefficients, plus the bases, are not more than the memory
 limit, unless that is less than the bases and `LEAST_BYTES` for each worker.
 
-Decisions: docs/decisions.md, D66, D327.
+Decisions: docs/decisions.md, D66, D327, D329.
 """
 
 from dataclasses import dataclass
