@@ -102,7 +102,8 @@ class Reservation:
     """The bytes of a budget that one request holds, until its stream has ended.
 
     They are those of its stream; the larger of `body`, as it came, and of `outgoing`, all that goes out for it, since
-    Envoy and the worker have first the one and then the other; and `response`, where all of it is kept.
+    Envoy and the worker have first the one and then the other; and `response`, where all of it is kept. While a body is
+    taken to be `in_pieces`, as Envoy may have read it, it counts for what it takes then.
     """
 
     def __init__(self, budget: MemoryBudget, organisation: str, body: int) -> None:
@@ -110,7 +111,7 @@ class Reservation:
         self.body = self.outgoing = self.response = self.size = 0
         self._budget = budget
         self._organisation = organisation
-        self._awaited = self._lists = False
+        self.in_pieces = self._awaited = self._lists = False
         self.hold(body=body)
         budget.expect(organisation)
         self._awaited = True
@@ -130,7 +131,14 @@ class Reservation:
         """Bytes by which it may grow, while nothing else is in flight."""
         return self._budget.largest - self.size
 
-    def hold(self, *, body: int | None = None, outgoing: int | None = None, response: int | None = None) -> None:
+    def hold(
+        self,
+        *,
+        body: int | None = None,
+        outgoing: int | None = None,
+        response: int | None = None,
+        in_pieces: bool | None = None,
+    ) -> None:
         """Hold so many bytes from now on; what is left out stays as it is.
 
         Raises `ApiError` where they are not there (429, 503) or never can be (413), and then changes nothing.
@@ -138,7 +146,9 @@ class Reservation:
         body = self.body if body is None else body
         outgoing = self.outgoing if outgoing is None else outgoing
         response = self.response if response is None else response
-        size = self._budget.stream_bytes + max(body, outgoing) + response
+        in_pieces = self.in_pieces if in_pieces is None else in_pieces
+        buffered = max(body, min(slow_bytes(body), self.most - response)) if in_pieces else body
+        size = self._budget.stream_bytes + max(buffered, outgoing) + response
         more = size - self.size
         if more > 0:
             if more > self.room:
@@ -147,13 +157,7 @@ class Reservation:
         elif more < 0:
             self._budget.release(self._organisation, -more)
         self.body, self.outgoing, self.response, self.size = body, outgoing, response, size
-
-    def hold_slow_body(self) -> None:
-        """Hold what Envoy may take for a body that arrives in pieces, or all that one request can ever hold.
-
-        Raises `ApiError` (429, 503) where that is not there.
-        """
-        self.hold(body=min(slow_bytes(self.body), self.most))
+        self.in_pieces = in_pieces
 
     def settle(self, response: int) -> None:
         """Hold no more than `response` for the response; never more than before, for its calls have been billed."""

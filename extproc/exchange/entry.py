@@ -30,7 +30,7 @@ from extproc.exchange.local_replies import (
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
-from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Identifying, Querying, Step
+from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Held, Identifying, Querying, Step
 from extproc.exchange.usage import query_of
 from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Caller
@@ -75,20 +75,19 @@ def queried(call: ClientCall, result: UsagePage | UsageFailure) -> Step:
     return Done(), call.reply(200, result.body)
 
 
-def body_is_late(state: Buffering, seconds: float) -> Buffering:
-    """Go on waiting for a body that has not arrived after `seconds`, and count it as slow, once.
+def body_is_held(state: Held, seconds: float) -> None:
+    """Count a body in pieces that Envoy has held for `seconds` without a reply that replaces it, once.
 
-    Raises an `ApiError`: 429 or 503 where there is no room for that, 408 where it has taken too long.
+    Raises an `ApiError`: 429 or 503 where there is no room for that, 408 where it has taken too long to arrive.
     """
-    if state.slow:
-        raise slow_upload(seconds)
     reservation = state.admitted.reservation
+    if reservation.in_pieces:
+        raise slow_upload(seconds)
     try:
-        reservation.hold_slow_body()
+        reservation.hold(in_pieces=True)
     except ApiError as error:
         reservation.hold(body=0)  # Envoy forgets it with the response: the next slow one may have its room
         raise no_room_for_slow_body(error, seconds) from None
-    return Buffering(state.admitted, state.size, slow=True)
 
 
 def _identify(call: ClientCall, event: RequestHeaders, requested: Route, result: LookedUp | None) -> Step:

@@ -18,8 +18,8 @@ the call is a `ClientCall` (`call`).
 | Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
 | Buffering    | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
-| Buffering    | Idle            | Buffering                   | none: the body arrives slowly, and counts more        |
-| Buffering    | Idle            | Done                        | Reply: there is no room for it, or it took too long   |
+| Held         | Idle            | Held                        | none: Envoy has held the body for long                |
+| Held         | Idle            | Done                        | Reply: there is no room for it, or it took too long   |
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
@@ -89,6 +89,7 @@ from extproc.exchange.states import (
     Counting,
     Done,
     Fetching,
+    Held,
     Identifying,
     Planning,
     Querying,
@@ -107,7 +108,7 @@ from extproc.translate.completed import Completed
 from extproc.translate.errors import ModelError, bad_response
 
 SLOW_BODY_SECONDS: Final = 0.25
-"""Seconds from a request's headers after which a body counts as slow, for all that Envoy may take for it."""
+"""Seconds for which Envoy may hold a body, after its headers or its end, before it counts for all it may take then."""
 
 
 class Exchange:
@@ -131,14 +132,18 @@ class Exchange:
     def idle_timeout(self, written: float) -> float | None:
         """Return the idle seconds after which to send the next `Idle`; the caller was written to at `written` of them.
 
-        None while a job runs, which has a limit of its own. A body that Envoy buffers counts as idle while it arrives.
+        None while a job runs, which has a limit of its own, unless another process has a body that Envoy holds. A body
+        that Envoy buffers counts as idle while it arrives.
         """
         state = self._state
         if isinstance(state, Responding):
             return state.relay.idle_timeout(written)
         settings = self._call.gateway.settings
         if isinstance(state, Buffering):
-            return settings.limits.upload_timeout(state.size) if state.slow else SLOW_BODY_SECONDS
+            held = state.admitted.reservation.in_pieces
+            return settings.limits.upload_timeout(state.size) if held else SLOW_BODY_SECONDS
+        if isinstance(state, Reading | Planning):
+            return None if state.admitted.reservation.in_pieces else SLOW_BODY_SECONDS
         return settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
     def close(self, now: float) -> None:
@@ -192,7 +197,7 @@ class Exchange:
                 return self._end(relay) if event.end_of_stream else ()
             case ResponseHeaders() if isinstance(state, Begin):
                 step = Done(), Continue()
-            case Idle() if isinstance(state, Buffering | Sent):
+            case Idle() if isinstance(state, Held | Sent):
                 return self._wait_on(state, event.seconds)
             case Resumed(result=ApiError() as error) if isinstance(state, Reading | Planning | Completing):
                 raise error
@@ -226,11 +231,11 @@ class Exchange:
             return entry.queried(call, result)
         return None
 
-    def _wait_on(self, state: Buffering | Sent, seconds: float) -> Sequence[Directive]:
-        """Go on waiting for the body; raise an `ApiError` where that, or Bedrock, took too long."""
+    def _wait_on(self, state: Held | Sent, seconds: float) -> Sequence[Directive]:
+        """Go on waiting; raise an `ApiError` where the body, or Bedrock, took too long."""
         if isinstance(state, Sent):
             raise bedrock_idle(seconds)
-        self._state = entry.body_is_late(state, seconds)
+        entry.body_is_held(state, seconds)
         return ()
 
     def _respond(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:

@@ -145,13 +145,13 @@ def slow_upload(seconds: float) -> ApiError:
 
 
 def no_room_for_slow_body(error: ApiError, seconds: float) -> ApiError:
-    """Return the error for a body that has not arrived after `seconds`, and for which there is no memory meanwhile.
+    """Return the error for a body that Envoy has held for `seconds`, and for which there is no memory for longer.
 
     `error` says for what there is room.
     """
     message = (
-        f"The request body has not arrived after {seconds:.1f} seconds, and counts several times until then: in small "
-        f"pieces it takes more memory. {error.message}"
+        f"The request body has not arrived, or could not be read, within {seconds:.1f} seconds. Until then it counts "
+        f"several times: in small pieces it takes more memory. {error.message}"
     )
     return ApiError(error.status, message, type=error.type, code=error.code, headers=error.headers)
 

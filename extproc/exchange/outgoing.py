@@ -30,7 +30,8 @@ def hold_calls(reservation: Reservation, calls: Sequence[BedrockCall]) -> None:
     needed = max(reservation.body, outgoing) + response
     if inputs > 1 and needed > reservation.most:
         raise too_many_inputs(inputs, _fitting(inputs, needed, reservation.most))
-    reservation.hold(outgoing=outgoing, response=response)
+    of_envoy = True if len(calls) > 1 else None  # Envoy has the client's body until all calls are made
+    reservation.hold(outgoing=outgoing, response=response, in_pieces=of_envoy)
 
 
 def _fitting(inputs: int, needed: int, most: int) -> int:

@@ -77,7 +77,8 @@ def read(call: ClientCall, admitted: Admitted, request: DecodedRequest | HeldReq
         return _ask(call, admitted, request, target, {})
     most = admitted.reservation.room * 3 // 4  # no more than the request can ever be granted, in base64
     fetch = ImageFetch(request.images, media, admitted.caller.organisation, most)
-    admitted.reservation.hold(outgoing=admitted.reservation.body + encoded_bytes(fetch.job.total_bytes))
+    outgoing = admitted.reservation.body + encoded_bytes(fetch.job.total_bytes)
+    admitted.reservation.hold(outgoing=outgoing, in_pieces=True)  # Envoy has the body until the images are there
     fetching = Fetching(admitted, request, target, fetch)
     return count_fetch(call, fetching) or _fetch(call, fetching)
 
@@ -137,6 +138,7 @@ def _ask(
 def _leave(call: ClientCall, admitted: Admitted, translated: TranslatedRequest) -> Step:
     """Send the request to Bedrock, or begin its calls."""
     if len(translated.calls) == 1:
+        admitted.reservation.hold(in_pieces=False)  # what is sent takes the place of what Envoy has read
         return _forward(call, admitted, translated.calls[0], translated.pending)
     settings, organisation = call.gateway.settings, admitted.caller.organisation
     side_calls = SideCallBatches(translated.calls, settings, organisation, call.now, call.gateway.region)

@@ -53,8 +53,6 @@ class Buffering(Value, frozen=True):
 
     admitted: Admitted
     size: int
-    slow: bool = False
-    """Whether it takes so long to arrive that it counts more."""
 
 
 class Reading(Value, frozen=True):
@@ -89,6 +87,10 @@ class Counting(Value, frozen=True):
     then: Fetching | TranslatedRequest
     hold: Hold | None = None
     counted: RateTicket | None = None
+
+
+Held = Buffering | Reading | Planning
+"""States in which Envoy holds a body that is not read yet, or not replaced."""
 
 
 class Sent(Value, frozen=True):

@@ -11,7 +11,7 @@ from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingModel
 from extproc.config import LimitSettings
-from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, organisation_bytes
+from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, organisation_bytes, slow_bytes
 from extproc.exchange.budget import MOST_LISTS, MemoryBudget, Reservation
 from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wait
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
@@ -217,7 +217,7 @@ def test_a_slow_body_for_which_there_is_no_room_beside_others_is_rejected(gatewa
     [reply] = slow[2].receive(Idle(0.3), NOW)
     assert isinstance(reply, Reply)
     assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
-    assert "has not arrived after 0.3 seconds, and counts several times" in error_of(reply)["message"]
+    assert "has not arrived, or could not be read, within 0.3 seconds" in error_of(reply)["message"]
     last = begun(gateway, content_length=str(size))
     for exchange in (*slow, last):
         exchange.close(NOW)
@@ -230,8 +230,38 @@ def test_a_slow_body_never_needs_more_than_one_request_can_have(gateway: Gateway
     assert exchange.receive(Idle(0.3), NOW) == ()
     assert gateway.budget.taken == 2000
     [reply] = exchange.receive(RequestBody(b"{"), NOW)
-    assert (reply.status, gateway.budget.taken) == (400, 1)
+    assert (reply.status, gateway.budget.taken) == (400, slow_bytes(1))  # until Envoy has ended the stream
     exchange.close(NOW)
+
+
+def test_what_waits_in_envoy_for_side_calls_counts_as_if_it_had_come_in_pieces(gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
+    exchange, body = embedding(gateway, ["x" * 300] * 3)
+    [wait] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(wait, Wait)
+    assert isinstance(wait.job, SideCalls)
+    response = gateway.budget.taken - STREAM_BYTES - slow_bytes(len(body))
+    assert 0 < response < 200_000
+    exchange.close(NOW)
+    assert gateway.budget.taken == 0
+
+
+def test_a_body_that_another_process_has_for_long_counts_so_until_it_is_replaced(gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
+    body = CHAT.replace(b"Hello", b"$ref")  # with eight others to come, another process reads it
+    others = [begun(gateway, content_length="2000") for _ in range(8)]
+    exchange = begun(gateway, content_length=str(len(body)))
+    before = gateway.budget.taken - len(body)
+    [wait] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(wait, Wait)
+    assert gateway.budget.taken - before == len(body)
+    assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
+    assert exchange.receive(Idle(SLOW_BODY_SECONDS), NOW) == ()
+    assert gateway.budget.taken - before == slow_bytes(len(body))
+    assert exchange.idle_timeout(0.0) is None
+    for each in (exchange, *others):
+        each.close(NOW)
+    assert gateway.budget.taken == 0
 
 
 def test_a_reservation_is_released_at_the_end_of_the_stream(gateway: Gateway) -> None:
@@ -304,7 +334,7 @@ def fitting_of(message: str) -> int:
 
 
 def held_alone(budget: MemoryBudget, model: EmbeddingModel, inputs: object) -> tuple[int, int]:
-    """What a request for the longest vectors holds while nothing else is in flight, in all and for its response."""
+    """What a request for the longest vectors needs while nothing else is in flight, in all and for its response."""
     fields = {"dimensions": max(model.dimensions)} if len(model.dimensions) > 1 else {}
     body = json.dumps({"model": model.ids[0], "input": inputs, **fields}).encode()
     target = Target(model.ids[0], model.ids[0])
@@ -312,7 +342,7 @@ def held_alone(budget: MemoryBudget, model: EmbeddingModel, inputs: object) -> t
     reservation = Reservation(budget, "acme", len(body))
     try:
         hold_calls(reservation, plan.calls)
-        return reservation.size, reservation.response
+        return max(reservation.body, reservation.outgoing) + reservation.response, reservation.response
     finally:
         reservation.release()
 
@@ -377,7 +407,7 @@ def test_a_response_that_can_never_fit_is_a_413_with_the_fitting_inputs(gateway:
 @pytest.mark.parametrize("model", EMBEDDING_MODELS.values(), ids=lambda model: str(model.ids[0]))
 def test_as_many_inputs_as_the_error_names_fit_and_not_many_more(model: EmbeddingModel, inputs: int) -> None:
     budget = MemoryBudget(GIB, GIB)
-    needed = held_alone(budget, model, ["x" * 200] * inputs)[0] - STREAM_BYTES
+    needed = held_alone(budget, model, ["x" * 200] * inputs)[0]
     for part in (0.1, 0.5, 0.99, 0.999):
         budget.share = STREAM_BYTES + int(needed * part)
         with pytest.raises(ApiError) as caught:
