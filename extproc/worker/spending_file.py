@@ -23,7 +23,7 @@ LEASE: Final = 15.0
 
 SILENCE: Final = LEASE / 3
 """Longest time between two counts of a worker, who makes one a second. After a longer one it does not know who else
-lives: the clock has stepped, the machine has paused, or nobody could write."""
+lives: the clock has stepped, the machine has paused, or nobody could write. Nor does it know at its start."""
 
 KEPT: Final = 86_400
 """Seconds for which an account is kept after its window's end: a clock may be ahead for a while."""
@@ -101,7 +101,7 @@ class SpendingFile(SqliteFile):
         """The open calls of this worker."""
         self._counted_at: float | None = None
         self._judges_from = 0.0
-        """When it may settle the calls of others: after a silence of its own not for a `LEASE`."""
+        """When it may settle the calls of others: after its start, or a silence of its own, not for a `LEASE`."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
         """Hold the amounts of a call. Raises `StoreError`."""
@@ -152,7 +152,7 @@ class SpendingFile(SqliteFile):
 
     def _may_judge(self, now: float) -> bool:
         """Return whether the others have had the time to show that they live."""
-        if self._counted_at is not None and abs(now - self._counted_at) > SILENCE:
+        if self._counted_at is None or abs(now - self._counted_at) > SILENCE:
             self._judges_from = now + LEASE
         return now >= self._judges_from
 

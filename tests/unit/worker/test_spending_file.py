@@ -137,9 +137,10 @@ def test_a_dead_workers_call_is_settled_also_when_the_clock_goes_back(
 ) -> None:
     with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
         other.reserve("2", [ACME])
-    clock.now -= LEASE + 1
+    clock.now -= 3 * LEASE
     file.reserve("1", [Charge("acme", 100, 1, 2**40, 1)])
     file.count({"1": [1]})
+    pass_seconds(clock, LEASE + 1, file)
     assert file.balance("acme") == Balance(5, 1)
 
 
@@ -155,6 +156,31 @@ def test_open_calls_of_a_worker_that_lives_stay_held_where_the_clock_steps(
         assert other.reserve("2", [ACME]).rejected == 0
         pass_seconds(clock, 2 * LEASE, file, other)
         assert file.balance("acme") == Balance(0, 60)
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0, LEASE + 1], ids=["ahead", "back", "a pause of all workers"])
+def test_a_worker_that_starts_settles_no_call_of_one_that_lives(
+    file: SpendingFile, tmp_path: Path, clock: Clock, step: float
+) -> None:
+    file.reserve("1", [ACME])
+    pass_seconds(clock, 2, file)
+    clock.now += step
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "new", clock)) as new:
+        new.count({})
+        assert new.reserve("2", [ACME]).rejected == 0
+        pass_seconds(clock, 2 * LEASE, new, file)
+        assert new.balance("acme") == Balance(0, 60)
+
+
+def test_a_worker_that_starts_settles_a_dead_ones_calls_a_lease_later(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    file.reserve("1", [ACME])
+    clock.now += 3600
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "new", clock)) as new:
+        new.count({})
+        pass_seconds(clock, LEASE, new)
+        assert new.balance("acme") == Balance(5, 0)
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0])

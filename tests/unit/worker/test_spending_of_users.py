@@ -17,6 +17,7 @@ from tests.unit.worker.test_spending_file import (  # noqa: F401 - fixtures
     Clock,
     clock,
     file,
+    pass_seconds,
 )
 
 OTHERS = "others of users"
@@ -104,9 +105,9 @@ def test_a_dead_workers_call_is_settled_in_the_account_that_others_share(
     for number in range(MOST + 1):
         file.reserve(str(number), [user(number)])
     file.count({str(MOST): [7]})
-    clock.now += LEASE + 1
     with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
         other.count({})
+        pass_seconds(clock, LEASE + 1, other)
     assert file.balance(OTHERS) == Balance(7)
     file.settle(str(MOST), [user(MOST)], [9])
     assert (file.balance(OTHERS), file.balance(f"user {MOST}")) == (Balance(9), Balance())
