@@ -103,6 +103,7 @@ class DecodedChat:
             user=user,
             priority=plan.priority,
             reasons=plan.reasons,
+            page_tokens=plan.page_tokens,
         )
         pending = ChatPending(plan.ignored, plan.stream, self.model, plan.streamed, plan.include_usage, plan.shape)
         return TranslatedRequest((call,), pending)

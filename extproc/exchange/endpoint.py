@@ -80,6 +80,8 @@ class BedrockCall(Struct, frozen=True):
     """Whether it requests the service tier `priority`, which costs more."""
     reasons: bool = False
     """Whether the model reasons, which need not show in the response."""
+    page_tokens: int = 0
+    """Tokens of the pages of its PDFs, beyond those that the files have by their lengths."""
 
 
 class AskContext(Struct, frozen=True):

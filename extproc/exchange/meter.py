@@ -5,11 +5,12 @@ stream: a call whose client disconnects, or whose worker is killed, is then coun
 one whose response cannot be read, does not end, or has no count of Bedrock's: Bedrock bills it.
 
 Estimates: four bytes of JSON or of text are a token; an image or a clip is `MEDIA_TOKENS`, and so is a document, or
-what it has by its length, if that is more. A response that is not streamed shows nothing before its end: until then it
-is taken for as long as it may be, as is one that never comes. A model that reasons may show a summary of that, or
-nothing: its stream has at least `REASONING_RATE` tokens for each second.
+what it has by its length, if that is more. A PDF on its way has the tokens of its pages at least (`pdf_pages`);
+reserved for it is less, so that no small budget rejects PDFs. A response that is not streamed shows nothing before its
+end: until then it is taken for as long as it may be, as is one that never comes. A model that reasons may show a
+summary of that, or nothing: its stream has at least `REASONING_RATE` tokens for each second.
 
-Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266, D294, D298.
+Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266, D294, D298, D330.
 """
 
 import re
@@ -21,6 +22,7 @@ from extproc.openai.completion import Usage
 from extproc.payload import Payload, segments
 from extproc.telemetry.record import Record
 from extproc.telemetry.token_usage import EnvoyTokenUsage, token_usage
+from extproc.translate.pdf_pages import PDF_BYTES_PER_TOKEN
 
 BYTES_PER_TOKEN: Final = 4
 
@@ -54,9 +56,6 @@ REASONING_RATE: Final = 200
 
 TELL_SECONDS: Final = 1.0
 """Shortest time between two pieces of a stream with which Envoy is told of reasoning that does not show."""
-
-PDF_BYTES_PER_TOKEN: Final = 16
-"""Bytes of a PDF that are about a token: its compression, fonts and pictures make it 5 to 42, a scan's pages more."""
 
 _DOCUMENT: Final = re.compile(rb'\{"document":\{"format":"([a-z]+)","name":"[^"]*","source":\{"bytes":"\Z')
 _LONGEST_OPENING: Final = 320

@@ -138,6 +138,7 @@ class DecodedResponses:
             user=request.safety_identifier or request.user,
             priority=plan.priority,
             reasons=plan.reasons,
+            page_tokens=plan.page_tokens,
         )
         return TranslatedRequest((call,), pending)
 

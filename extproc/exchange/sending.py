@@ -158,7 +158,8 @@ def _forward(call: ClientCall, admitted: Admitted, bedrock_call: BedrockCall, pe
     call.record.stream = pending.streams
     if bedrock_call.billed:
         output = 0 if pending.streams or bedrock_call.inputs else output_estimate(bedrock_call.most_output)
-        call.meter.estimate(input_estimate(bedrock_call.body), output, bedrock_call.most_output)
+        prompt = input_estimate(bedrock_call.body) + bedrock_call.page_tokens
+        call.meter.estimate(prompt, output, bedrock_call.most_output)
         if bedrock_call.reasons and pending.streams:
             call.meter.reason(call.now)
     return Sent(admitted, pending, bedrock_call.max_response, longest_text(bedrock_call.most_output)), Forward(

@@ -57,6 +57,8 @@ class ChatPlan(Value, frozen=True):
     """Whether the service tier `priority` is requested."""
     reasons: bool = False
     """Whether the model reasons. It may show a summary of that, or nothing."""
+    page_tokens: int = 0
+    """Tokens of the pages of its PDFs, beyond those that the files have by their lengths."""
 
 
 class CountPlan(Value, frozen=True):
@@ -95,6 +97,7 @@ def plan(
         most_output=0 if most is UNSET else most,
         priority=tier is not UNSET and tier.type == "priority",
         reasons=planned.reasons,
+        page_tokens=planned.page_tokens,
     )
 
 
@@ -126,6 +129,7 @@ class _Planned(Value, frozen=True):
     stream: bool
     ignored: tuple[str, ...]
     reasons: bool
+    page_tokens: int
 
 
 def _plan(
@@ -155,7 +159,7 @@ def _plan(
     fields = with_own(fields, request, effective, rules)
     converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)
     converse.project_identifier = project or UNSET
-    return _Planned(converse, effective, tools, stream, ignored.paths, reasoning.on)
+    return _Planned(converse, effective, tools, stream, ignored.paths, reasoning.on, conversation.page_tokens)
 
 
 def _limited(request: ChatRequest, rules: Rules) -> ChatRequest:

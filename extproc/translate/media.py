@@ -47,6 +47,7 @@ from extproc.translate.documents import (
 )
 from extproc.translate.ignored import Ignored
 from extproc.translate.lazy_base64 import LazyBase64, decode_string, source
+from extproc.translate.pdf_pages import page_tokens
 from extproc.translate.video_formats import VIDEO_EXTENSIONS, video_format
 
 MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
@@ -110,6 +111,8 @@ class Media:
         self._ignored = ignored
         self._capabilities = capabilities
         self._fetched = fetched
+        self.page_tokens = 0
+        """Tokens of the pages of its PDFs, beyond those that the files have by their lengths."""
         self._images = 0
         self._names: list[str] = []
         """The names of the documents so far, not of those that are sent as text."""
@@ -178,6 +181,8 @@ class Media:
         if len(self._names) == MOST_DOCUMENTS:
             self._ignored.add(_FILE)
             return document_as_text(name, content if detected in TEXTS else b"", param)
+        if detected == "pdf":
+            self.page_tokens += page_tokens(content)
         is_cited = detected in self._capabilities.cited_documents and not in_result
         citations = CitationsConfig(enabled=True) if is_cited else UNSET
         return DocumentContent(DocumentBlock(detected, self._unique(name), place, citations))

@@ -65,10 +65,11 @@ _MESSAGE, _PART = "messages[]", "messages[].content[]"
 
 
 class Conversation(Value, frozen=True):
-    """The system instructions and the turns of a Converse request."""
+    """The system instructions and the turns of a Converse request; `page_tokens` as `Media` has them."""
 
     system: list[SystemContentBlock]
     turns: list[ConverseMessage]
+    page_tokens: int = 0
 
 
 def plan_conversation(
@@ -157,7 +158,7 @@ class _Walk:
             (system if self._capabilities.system else opening).append(TextContent(instruction))
         turns = self._turns.finish(opening, prefill=prefill)
         self._marks.finish([system, *(turn.content for turn in turns)])
-        return Conversation(system, turns)
+        return Conversation(system, turns, self._media.page_tokens)
 
     # Instructions
 

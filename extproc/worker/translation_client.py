@@ -268,6 +268,7 @@ def _bedrock_call(call: wire.CallFields, body: Payload) -> BedrockCall:
         call.user,
         call.priority,
         call.reasons,
+        call.page_tokens,
     )
 
 

@@ -128,6 +128,7 @@ def _fields(call: BedrockCall, blobs: int) -> CallFields:
         call.user,
         call.priority,
         call.reasons,
+        call.page_tokens,
     )
 
 

@@ -115,6 +115,7 @@ class CallFields(Struct):
     user: str | None = None
     priority: bool = False
     reasons: bool = False
+    page_tokens: int = 0
 
 
 class SeriesFields(Struct):

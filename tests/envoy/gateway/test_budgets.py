@@ -1,5 +1,6 @@
 """Budgets of organisations, tokens and users, as OpenAI's SDK meets them behind a real Envoy."""
 
+import base64
 import json
 import os
 import re
@@ -350,3 +351,30 @@ def test_reasoning_that_does_not_show_costs_who_leaves_it(start_gateway: Starter
         next(line for line in response.iter_lines() if line.startswith(":"))
     eventually(lambda: balances(gateway)["organisation acme tokens day"][1] == 0)
     assert balances(gateway)["organisation acme tokens day"][0] > 200, "of one second at least"
+
+
+@pytest.mark.parametrize("padding", [0, 700_000], ids=["small", "large"])
+def test_a_pdf_of_many_pages_is_no_way_around_a_budget(
+    start_gateway: Starter, eventually: Callable[..., Any], padding: int
+) -> None:
+    """Whoever leaves before Bedrock has counted has spent its pages, though no more was reserved than for its length.
+
+    A large one is translated in another process.
+    """
+    gateway = start_gateway(budgets({"tokens": 300_000, "per": "day"}, usage={"ledger": "usage.jsonl"}))
+    tree = b"<</Type/Pages/Count 100/Kids[%s]>>endobj" % b" ".join([b"5 0 R"] * 100)
+    pdf = b"%PDF-1.4\n1 0 obj" + tree + b"5 0 obj<</Type/Page/Parent 1 0 R>>endobj" + b" " * padding
+    url = "data:application/pdf;base64," + base64.b64encode(pdf).decode()
+    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": url}}
+    content = [file, {"type": "text", "text": "Count to 500. [[local: hold]]"}]
+    client, messages = openai(gateway), [{"role": "user", "content": content}]
+    stream = begun(client, messages=messages, max_tokens=100)
+    assert held(gateway) < 60_000
+    stream.close()
+    eventually(lambda: held(gateway) == 0)
+    [(spent, _)] = balances(gateway).values()
+    assert spent >= 300_000
+    ledger = gateway.folder / "usage.jsonl"
+    eventually(lambda: ledger.read_text().endswith("\n"))
+    assert json.loads(ledger.read_text())["input_tokens"] >= 300_000
+    assert rejection(client).code == "insufficient_quota"

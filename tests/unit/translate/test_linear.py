@@ -31,6 +31,7 @@ from extproc.translate.media import remote_images
 from extproc.translate.names import bedrock_names
 from extproc.translate.past_arguments import read_arguments
 from extproc.translate.past_calls import PastCalls
+from extproc.translate.pdf_pages import pages
 from extproc.translate.tools import Tools, bedrock_id
 
 TIMES = 16
@@ -171,7 +172,13 @@ def chain(count: int) -> object:
     return grammar._recursive({"items": {"$ref": "#/$defs/0"}, "$defs": definitions})
 
 
-@pytest.mark.parametrize("work", [names, marks, repeated_ids, cut_arguments, chain])
+def files(count: int) -> object:
+    """Return the pages of files that repeat what a PDF's pages are found by."""
+    words = ("/Pages ", "/Pages endobj ", "/Type /Page", "/Pages/Kids[", "/Count 1", "/ObjStm stream\n", "/#41")
+    return [pages(b"%PDF-1.5 /Pages " + word.encode() * (40 * count)) for word in words]
+
+
+@pytest.mark.parametrize("work", [names, marks, repeated_ids, cut_arguments, chain, files])
 def test_no_loop_is_quadratic_in_an_unlimited_size(work: Callable[[int], object]) -> None:
     few, many = 250, 250 * TIMES
     fastest = dict.fromkeys((few, many), float("inf"))

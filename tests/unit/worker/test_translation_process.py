@@ -1,9 +1,10 @@
-"""The process that translates large requests keeps nothing of those that it has rejected."""
+"""The process that translates large requests keeps nothing of those that it has rejected, and sends all of others."""
 
 import socket
 import subprocess
 import sys
 
+from extproc.exchange.endpoint import BedrockCall
 from extproc.worker import translation_wire as wire
 
 PROGRAM = """
@@ -48,3 +49,8 @@ def rejection(connection: socket.socket, number: int) -> str:
     assert reply is not None
     assert isinstance(reply.reply, wire.Error)
     return reply.reply.message
+
+
+def test_all_of_a_call_but_its_body_crosses() -> None:
+    sent, had = wire.CallFields.__struct_fields__, BedrockCall.__struct_fields__
+    assert set(sent) - {"blobs"} == set(had) - {"body"}
