@@ -3,21 +3,18 @@
 Decisions: docs/decisions.md, D65, D180.
 """
 
-import re
 from typing import Final
 
 from extproc.config import LimitSettings
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.local_replies import length_required, too_large
 from extproc.openai.errors import ApiError
-from extproc.telemetry.record import LONGEST_USER_AGENT, Record
+from extproc.telemetry.record import LONGEST_USER_AGENT, Record, printable
 from extproc.tenancy.directory import Caller, Directory, KnownTokenError
 from extproc.tenancy.store import LookedUp, Lookup
 
 _DIGITS: Final = 18
 """Most digits of a length that is parsed; one with more is too large."""
-_UNPRINTABLE: Final = re.compile(r"[^ -~]")
-"""Characters of a caller's that a terminal may obey when somebody reads the access log."""
 
 
 def authenticate(
@@ -28,7 +25,7 @@ def authenticate(
     A `Lookup` is to be made first; `looked_up` is its result.
     """
     headers = event.headers
-    record.user_agent = _UNPRINTABLE.sub("?", headers.get("user-agent", "")[:LONGEST_USER_AGENT])
+    record.user_agent = printable(headers.get("user-agent", ""), LONGEST_USER_AGENT)
     try:
         caller = directory.authenticate(
             headers.get("authorization"), headers.get("openai-organization"), now, looked_up, event.jwt

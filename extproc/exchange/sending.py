@@ -6,7 +6,7 @@ The table of `exchange` has the transitions: the states here are `Buffering`, `R
 Invariant: a step returns `Forward`, or a `Wait` for side calls, only for a request that was translated, for a model
 that its caller may use, and counted. An `ApiError` that a step raises is its response.
 
-Decision: docs/decisions.md, D299.
+Decisions: docs/decisions.md, D299, D330, D331.
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,7 @@ from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import Admitted, Counting, Fetching, Planning, Reading, Sent, SideCalling, Step
 from extproc.exchange.translation import SMALL_BODY, decoded, is_large, release
 from extproc.openai.errors import ApiError
+from extproc.telemetry.record import LONGEST_MODEL, LONGEST_UNKNOWN, printable
 from extproc.translate.response_limits import longest_text
 
 
@@ -67,9 +68,13 @@ def _is_one_too_many(call: ClientCall, admitted: Admitted, body: bytes | bytearr
 def read(call: ClientCall, admitted: Admitted, request: DecodedRequest | HeldRequest) -> Step:
     """Go on with a request whose body has been decoded, here or in another process."""
     media, catalogue = call.gateway.settings.media, call.gateway.catalogue
-    call.record.model = request.model
-    target = resolved(catalogue, admitted.caller, request.model)
-    call.record.bedrock_model = target.model_id
+    call.record.model = request.model[:LONGEST_MODEL]
+    try:
+        target = resolved(catalogue, admitted.caller, request.model)
+    except ApiError:
+        call.record.model = printable(request.model, LONGEST_UNKNOWN)
+        raise
+    call.record.bedrock_model = target.model_id[:LONGEST_MODEL]
     call.meter.choose(call.gateway.prices.of(target.model_id, target.foundation))
     if admitted.caller.aliases and request.model in admitted.caller.aliases:
         call.served = target.model_id

@@ -2,8 +2,11 @@
 
 The exchange fills it in as the call goes on; the transport passes it to Envoy as dynamic metadata (`NAMESPACE`), where
 access logs, metrics and rate limits read it. It never contains content, an API key or a credential: `token` is a name.
+
+Decision: docs/decisions.md, D331.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -12,6 +15,20 @@ from extproc.openai.completion import Usage
 
 LONGEST_USER_AGENT: Final = 256
 """Characters of `user-agent` that are kept."""
+
+LONGEST_UNKNOWN: Final = 64
+"""Characters that are kept of the name of a model that is none, or that its caller may not use."""
+
+LONGEST_MODEL: Final = 256
+"""Characters that are kept of an id or ARN, which may name a model: AWS's own have some 120 at most."""
+
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+"""Characters of a caller's that a terminal may obey when somebody reads a log, and that take six bytes each in JSON."""
+
+
+def printable(text: str, longest: int) -> str:
+    """Return the beginning of a caller's words, in printable ASCII."""
+    return _UNPRINTABLE.sub("?", text[:longest])
 
 
 class Record(msgspec.Struct):
@@ -25,6 +42,7 @@ class Record(msgspec.Struct):
     organisation: str = ""
     token: str = ""
     model: str = ""
+    """The model in the caller's own words, cut to `LONGEST_MODEL`; of what is none `LONGEST_UNKNOWN` printable ones."""
     bedrock_model: str = ""
     known_model: str = ""
     """`bedrock_model` of a request that was translated, once it is known that there is such a model: AWS lists it, or

@@ -131,8 +131,25 @@ def test_a_models_name_is_no_line_of_its_own(gateway: Gateway, openai: OpenAI, l
     name = '"}\n{"organisation":"other", "cost_micro_usd": 1}'
     with pytest.raises(APIStatusError) as rejected:
         openai.chat.completions.create(model=name, messages=ASKED)
-    assert line_of(rejected.value.response.headers["x-request-id"])["model"] == name
+    assert line_of(rejected.value.response.headers["x-request-id"])["model"] == name.replace("\n", "?")
     assert {each["organisation"] for each in entries(gateway.folder / "usage.jsonl")} == {"acme"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("\x7f" * 2048, "?" * 64), ("\u00e4" * 2048, "?" * 64), ("a" * 2048, "a" * 256)],
+    ids=["control", "letters", "an id that Bedrock does not know"],
+)
+def test_a_name_that_is_no_models_makes_no_long_line(
+    gateway: Gateway, openai: OpenAI, line_of: Any, name: str, kept: str
+) -> None:
+    """Rates of requests do not count what is rejected before."""
+    with pytest.raises(APIStatusError) as rejected:
+        openai.chat.completions.create(model=name, messages=ASKED)
+    assert rejected.value.code == "model_not_found"
+    assert line_of(rejected.value.response.headers["x-request-id"])["model"] == kept
+    lines = (gateway.folder / "usage.jsonl").read_text().splitlines()
+    assert max(map(len, lines)) < 1400
 
 
 def test_a_call_without_a_known_token_has_no_line(gateway: Gateway, openai: OpenAI, line_of: Any) -> None:
