@@ -5,6 +5,8 @@ they leave, and settled when the exchange is over. Counters and accounts of this
 store far away take a round trip, for which the exchange waits in `Counting`.
 
 Invariant: no call leaves for Bedrock that was to be counted and is not, unless its store may be done without.
+
+Decision: docs/decisions.md, D332.
 """
 
 from collections.abc import Sequence
@@ -97,15 +99,18 @@ def note_admission(call: ClientCall, state: Counting, admission: Admission) -> N
         call.hold = state.hold
 
 
-def settle(call: ClientCall) -> None:
-    """Count what a call has used and cost, now that its exchange is over; only the first time counts."""
+def settle(call: ClientCall, soon: bool = False) -> None:
+    """Count what a call has used and cost, now that its exchange is over; only the first time counts.
+
+    `soon`: its caller has left. Many may leave in one turn of the event loop, and nobody is told that they are counted.
+    """
     if call.admit is not None and call.gateway.remote is not None:
         call.gateway.remote.withdraw(call.admit)
         call.admit = None
     if call.ticket is not None:
-        call.ticket.settle(call.record.input_tokens + call.record.output_tokens)
+        call.ticket.settle(call.record.input_tokens + call.record.output_tokens, soon)
     if call.hold is not None:
-        call.hold.settle()
+        call.hold.settle(soon)
 
 
 def _to_hold(call: ClientCall, budgets: Sequence[OwnedBudget], translated: TranslatedRequest) -> Hold | None:

@@ -152,8 +152,8 @@ class Exchange:
         if call.record.stream and not self.done:
             call.meter.leave(now)
         if call.ticket is not None and not call.record.stream:
-            call.ticket.settle(call.ticket.tokens)  # the caller left, and nobody counts what was used
-        self._finish()
+            call.ticket.settle(call.ticket.tokens, soon=True)  # the caller left, and nobody counts what was used
+        self._finish(soon=True)
         if call.reservation is not None:
             call.reservation.release()
 
@@ -258,10 +258,10 @@ class Exchange:
             self._state = Completing()
         return directives
 
-    def _finish(self) -> None:
+    def _finish(self, soon: bool = False) -> None:
         """End the exchange, and free its state, such as a request, before Envoy closes the stream."""
         self._state = Done()
-        settle(self._call)
+        settle(self._call, soon)
 
 
 def _is_last(directive: Directive) -> bool:

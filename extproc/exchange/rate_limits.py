@@ -52,15 +52,15 @@ class RateTicket:
         self._stream = stream
         self._open = True
 
-    def settle(self, tokens: int) -> None:
+    def settle(self, tokens: int, soon: bool = False) -> None:
         """Count what the request has used, and its stream no more; only the first time counts."""
         if not self._open:
             return
         self._open = False
         if tokens != self.tokens:
-            self._counters.settle(self._scopes, self._decision, self.tokens, tokens)
+            self._counters.settle(self._scopes, self._decision, self.tokens, tokens, soon)
         if self._stream:
-            self._counters.release(self._scopes, self._decision)
+            self._counters.release(self._scopes, self._decision, soon)
 
 
 def count(counters: Counters, scopes: Sequence[Scope], record: Record) -> RateTicket:

@@ -42,8 +42,11 @@ class Accounts(Protocol):
         """Hold what a call may cost. Raises a 503 `ApiError` where the store does not work; None: serve it all the
         same."""
 
-    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
-        """Replace what a call holds by its cost. Raises nothing."""
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int], soon: bool = False) -> None:
+        """Replace what a call holds by its cost; `soon`: its caller has left, so it need not be at once.
+
+        Raises nothing.
+        """
 
     def tell(self, key: str, end: int, text: str) -> None:
         """Log `text`, if nothing was logged about `key` before, by any worker. Raises nothing."""
@@ -85,11 +88,11 @@ class Hold:
         tokens = self._record.input_tokens + self._record.output_tokens
         return [self._record.cost_micro_usd if budget.usd else tokens for budget in self._budgets]
 
-    def settle(self) -> None:
+    def settle(self, soon: bool = False) -> None:
         """Count what the request has cost; only the first time counts."""
         if self._open:
             self._open = False
-            self.accounts.settle(self._call, self.charges, self.costs())
+            self.accounts.settle(self._call, self.charges, self.costs(), soon)
 
 
 def to_hold(

@@ -132,11 +132,14 @@ class Counters(Protocol):
     def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
         """Count a request of so many tokens, which may be a stream; a rejected one is not counted."""
 
-    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
-        """Count the tokens that a request has used, in place of those that were reserved for it."""
+    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, soon: bool = False) -> None:
+        """Count the tokens that a request has used, in place of those that were reserved for it.
 
-    def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
-        """Count a stream that has ended."""
+        `soon`: its caller has left, so others need not see it at once.
+        """
+
+    def release(self, scopes: Sequence[Scope], decision: Decision, soon: bool = False) -> None:
+        """Count a stream that has ended; `soon` as for `settle`."""
 
 
 def decide(scopes: Sequence[Scope], found: Sequence[Bucket], now: int, tokens: int, stream: bool) -> Decision:
@@ -200,14 +203,14 @@ class MemoryCounters:
                 self._forget(now)
         return decision
 
-    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
+    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, soon: bool = False) -> None:
         """Count the tokens that a request has used."""
         now = self._clock()
         for key, change in settled(scopes, decision, reserved, used, now):
             old = self._buckets.get(key, _FULL)
             self._buckets[key] = Bucket(old.requests, gcra.moved(old.tokens, now, change), old.streams)
 
-    def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
+    def release(self, scopes: Sequence[Scope], decision: Decision, soon: bool = False) -> None:
         """Count a stream that has ended."""
         for scope in scopes:
             old = self._buckets.get(scope.key, _FULL)

@@ -8,10 +8,13 @@ what they cost is kept in memory until it can be written. After a failure the fi
 Where others have locked it these are `SHORT_PAUSE` at first, and twice as many after each failure that follows.
 A settlement that fails is made by a later tick.
 
+The ends of callers who have left are settled in the next turn of the event loop, many in one transaction: one client
+may leave thousands of calls at once. This worker decides by them before.
+
 Invariant: what was held is settled once, and what a call cost that was not held is added once, unless this worker ends
 before the file works again.
 
-Decisions: docs/decisions.md, D242, D324.
+Decisions: docs/decisions.md, D242, D324, D332.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from typing import Final
 from extproc.config import Settings
 from extproc.exchange.spending import unavailable
 from extproc.limits.spending import Charge, Running, Verdict, others
+from extproc.worker.next_turn import NextTurn
 from extproc.worker.spending_file import SpendingFile, keep_log_short
 from extproc.worker.sqlite_file import StoreError
 
@@ -59,8 +63,7 @@ class BudgetAccounts:
         self._closed = threading.Event()
         self._running: dict[str, Running] = {}
         """The open calls."""
-        self._ended: dict[str, tuple[Sequence[Charge], Sequence[int]]] = {}
-        """Calls that are over, and yet to be settled in the file."""
+        self._settling = NextTurn(self._settle_some)
         self._owed: dict[str, tuple[int, int, str]] = {}
         """By account: what calls cost that nothing was held for, the end of its window, and its group."""
         self._told: set[str] = set()
@@ -92,22 +95,33 @@ class BudgetAccounts:
             raise unavailable()
         return None
 
-    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
-        """Replace what a call holds by its cost, now or with a later tick."""
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int], soon: bool = False) -> None:
+        """Replace what a call holds by its cost, now, or in the next turn of the event loop, or with a later tick."""
         if self._file is None:
             return
         if self._running.pop(call, None) is None:
             self._owe(charges, costs)
             return
-        self._ended[call] = charges, costs
+        self._file.end(call, costs)
         if time.monotonic() < self._paused_until:
+            return
+        if soon:
+            self._settling.want()
             return
         try:
             self._file.settle(call, charges, costs)
         except StoreError as error:
             self._pause(str(error), _pause_after(error))
-        else:
-            del self._ended[call]
+
+    def _settle_some(self) -> bool:
+        """Settle some of the calls that have ended; return whether there are more to settle now."""
+        if self._file is None or time.monotonic() < self._paused_until:
+            return False
+        try:
+            return self._file.settle_ended()
+        except StoreError as error:
+            self._pause(str(error), _pause_after(error))
+            return False
 
     def tell(self, key: str, end: int, text: str) -> None:
         """Log `text`, if nothing was logged about `key` before."""
@@ -136,8 +150,9 @@ class BudgetAccounts:
     def close(self) -> None:
         """Settle what can be, and close the file."""
         self._closed.set()
+        self._settling.cancel()
         if self._file is not None:
-            if self._ended or self._owed:
+            if self._file.ended or self._owed:
                 for _ in self._tick(self._file):
                     pass
             self._file.close()
@@ -182,10 +197,8 @@ class BudgetAccounts:
                 part, rows = {}, 0
         file.count(part)  # also without any: it shows that this worker lives
         yield
-        while self._ended:
-            for call, (charges, costs) in list(itertools.islice(self._ended.items(), BATCH)):
-                file.settle(call, charges, costs)
-                del self._ended[call]
+        while file.ended:
+            file.settle_ended()
             yield
         while self._owed:
             owed = dict(itertools.islice(self._owed.items(), BATCH))

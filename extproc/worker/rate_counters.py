@@ -3,12 +3,16 @@
 Where the shared ones fail, `rate_limits.on_store_error` decides: `allow` counts in this worker alone, `reject` is a
 503. After a failure the file is left alone for `PAUSE` nanoseconds, so that a locked one does not hold up each request.
 
+The ends of callers who have left are written in the next turn of the event loop, many in one transaction: one client
+may leave thousands of calls at once. This worker decides by them before.
+
 Invariant: what was admitted by one of both is settled and released there.
 
-Decision: docs/decisions.md, D237.
+Decisions: docs/decisions.md, D237, D332.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +24,7 @@ from extproc.exchange.local_replies import limits_unavailable
 from extproc.limits.counters import Clock, Decision, MemoryCounters, Scope
 from extproc.machine.cpus import worker_count
 from extproc.tenancy.rate_limits import any_default
+from extproc.worker.next_turn import NextTurn
 from extproc.worker.shared_counters import SharedCounters
 from extproc.worker.sqlite_file import StoreError
 
@@ -58,6 +63,7 @@ class RateCounters:
         self._paused_until = 0
         self._trouble = ""
         self._wanted = False
+        self._writing = NextTurn(self._write_some)
 
     def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
         """Count a request. Raises a 503 `ApiError` where the file does not work, if the settings say so."""
@@ -76,25 +82,43 @@ class RateCounters:
         decision.alone = True
         return decision
 
-    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
+    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, soon: bool = False) -> None:
         """Count the tokens that a request has used, where it was counted."""
         if self._shared is None or decision.alone:
             self._local.settle(scopes, decision, reserved, used)
             return
         try:
-            self._shared.settle(scopes, decision, reserved, used, write=self._clock() >= self._paused_until)
+            self._shared.settle(scopes, decision, reserved, used, write=self._writes_now(soon))
         except StoreError as error:
             self._pause(str(error))
 
-    def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
+    def release(self, scopes: Sequence[Scope], decision: Decision, soon: bool = False) -> None:
         """Count a stream that has ended, where it was counted."""
         if self._shared is None or decision.alone:
             self._local.release(scopes, decision)
             return
         try:
-            self._shared.release(scopes, decision, write=self._clock() >= self._paused_until)
+            self._shared.release(scopes, decision, write=self._writes_now(soon))
         except StoreError as error:
             self._pause(str(error))
+
+    def _writes_now(self, soon: bool) -> bool:
+        """Return whether an end is to be written at once; have it written in the next turn if it may be that `soon`."""
+        if self._clock() < self._paused_until:
+            return False
+        if soon:
+            self._writing.want()
+        return not soon
+
+    def _write_some(self) -> bool:
+        """Write a part of the ends; return whether there are more to write now."""
+        if self._shared is None or self._clock() < self._paused_until:
+            return False
+        try:
+            return self._shared.flush()
+        except StoreError as error:
+            self._pause(str(error))
+            return False
 
     async def run(self) -> None:
         """Show the other workers that this one lives, once a second, from the first limit on; until cancelled."""
@@ -108,8 +132,12 @@ class RateCounters:
             await asyncio.sleep(TICK_SECONDS)
 
     def close(self) -> None:
-        """Close the file."""
+        """Write the ends that are not written yet, and close the file."""
+        self._writing.cancel()
         if self._shared is not None:
+            with contextlib.suppress(StoreError):
+                while self._shared.flush():
+                    pass
             self._shared.close()
 
     def _tick(self, shared: SharedCounters) -> None:

@@ -61,7 +61,7 @@ class RedisRates:
         decision.alone, decision.parts = True, parts
         return decision
 
-    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
+    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, soon: bool = False) -> None:
         """Count the tokens that a request has used, where it was counted."""
         if decision.alone:
             self._local.settle(divided(scopes, decision.parts), decision, reserved, used)
@@ -72,7 +72,7 @@ class RedisRates:
                     moved = self._store.ends.of(decision.call).moved
                     moved[key] = moved.get(key, 0) + change
 
-    def release(self, scopes: Sequence[Scope], decision: Decision) -> None:
+    def release(self, scopes: Sequence[Scope], decision: Decision, soon: bool = False) -> None:
         """Count a stream that has ended, where it was counted."""
         if decision.alone:
             self._local.release(scopes, decision)
@@ -105,8 +105,8 @@ class RedisAccounts:
             self._store.opened(call, charges, running)
         return verdict
 
-    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
-        """Replace what a call holds by its cost."""
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int], soon: bool = False) -> None:
+        """Replace what a call holds by its cost; all that is so in one turn of the event loop is sent together."""
         self._store.closed(call)
         self._unheld.end(call, costs)
         end = self._store.ends.of(call, at_once=True)  # a worker that is killed now has counted what its caller is told

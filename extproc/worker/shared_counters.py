@@ -9,7 +9,7 @@ minute's rates are worth nothing after a power cut.
 Streams are counted by worker. A worker that starts has none; one that shows no sign of life for `LEASE` has none
 either.
 
-Decisions: docs/decisions.md, D236, D238, D277.
+Decisions: docs/decisions.md, D236, D238, D277, D332.
 """
 
 import itertools
@@ -31,7 +31,7 @@ MUCH: Final = gcra.MINUTE // 4
 """A quarter of a limit: so much is given back at once."""
 
 BATCH: Final = 500
-"""Most rows that one `tick` writes, or removes."""
+"""Most rows that one `tick` or `flush` writes of a table, or removes."""
 
 _TABLES: Final = """
 create table if not exists buckets (key text primary key, requests integer not null, tokens integer not null)
@@ -78,6 +78,8 @@ class SharedCounters(SqliteFile):
         self._forgot = self._ticked = 0
         self._used: dict[str, int] = {}
         """By how much tokens' buckets are yet to be moved."""
+        self._much: set[str] = set()
+        """Those of `_used` that give back much of a limit."""
         self._open: dict[str, int] = {}
         """The open streams of this worker."""
         self._unwritten: set[str] = set()
@@ -89,6 +91,8 @@ class SharedCounters(SqliteFile):
             return known
         with self._transaction() as connection:
             now = self._clock()
+            if ended := [each.key for each in scopes if each.key in self._unwritten] if stream else []:
+                self._write_streams(connection, ended)
             decision = decide(scopes, self._found(connection, scopes, now, stream), now, tokens, stream)
             counted = decision.rejection is None
             advance = counted and advances.worth(scopes, tokens) and advances.permitted(scopes, decision.buckets, now)
@@ -102,6 +106,7 @@ class SharedCounters(SqliteFile):
             if counted and stream:
                 opened = [(each.key, self._worker, self._open.get(each.key, 0) + 1) for each in scopes if each.streams]
                 connection.executemany(_SET_STREAMS, opened)
+        self._written(ended)
         if counted:
             for scope, used, paid in zip(scopes, decision.buckets, buckets, strict=True):
                 self._used.pop(scope.key, None)
@@ -116,30 +121,48 @@ class SharedCounters(SqliteFile):
     def settle(
         self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int, *, write: bool = True
     ) -> None:
-        """Count the tokens that a request has used. Raises `StoreError`; then the next `tick` writes it, as without
-        `write`."""
+        """Count the tokens that a request has used. Raises `StoreError`; then the next `flush` or `tick` writes it, as
+        without `write`."""
         now, much = self._clock(), {}
         for key, change in settled(scopes, decision, reserved, used, now):
             self._used[key] = self._used.get(key, 0) + change
             self._advances.move(key, change, now)
             if change <= -MUCH:
                 much[key] = self._used[key]
+        self._much.update(much)
         if much and write:
             with self._transaction() as connection:
                 _move(connection, much, now)
             self._moved(much, now)
 
     def release(self, scopes: Sequence[Scope], decision: Decision, *, write: bool = True) -> None:
-        """Count a stream that has ended. Raises `StoreError`; then the next `tick` writes it, as without `write`."""
-        for scope in scopes:
-            if scope.streams:
-                self._open[scope.key] = max(self._open.get(scope.key, 0) - 1, 0)
-                self._unwritten.add(scope.key)
-        if not write:
-            return
-        with self._transaction() as connection:
-            self._write_streams(connection)
-        self._written()
+        """Count a stream that has ended. Raises `StoreError`; then the next `flush` or `tick` writes it, as without
+        `write`."""
+        keys = [scope.key for scope in scopes if scope.streams]
+        for key in keys:
+            self._open[key] = max(self._open.get(key, 0) - 1, 0)
+        self._unwritten.update(keys)
+        if write:
+            with self._transaction() as connection:
+                self._write_streams(connection, keys)
+            self._written(keys)
+
+    def flush(self) -> bool:
+        """Write a part of the streams that have ended, and of what gives back much; return whether there is more.
+
+        Raises `StoreError`.
+        """
+        streams, much = list(itertools.islice(self._unwritten, BATCH)), list(itertools.islice(self._much, BATCH))
+        if streams or much:
+            now = self._clock()
+            changes = {key: self._used[key] for key in much if key in self._used}
+            with self._transaction() as connection:
+                _move(connection, changes, now)
+                self._write_streams(connection, streams)
+            self._moved(changes, now)
+            self._much.difference_update(much)
+            self._written(streams)
+        return bool(self._unwritten or self._much)
 
     def tick(self) -> None:
         """Show that this worker lives, and write what it has not written. Raises `StoreError`."""
@@ -150,13 +173,14 @@ class SharedCounters(SqliteFile):
         with self._transaction() as connection:
             connection.execute(_SEEN, (self._worker, now))
             _move(connection, batch, now)
-            self._write_streams(connection)
+            streams = list(self._unwritten)
+            self._write_streams(connection, streams)
             if now - self._forgot >= gcra.MINUTE and connection.execute(_FORGET, (now, now, BATCH)).rowcount < BATCH:
                 self._forgot = now  # else there are more, for the next tick
         self._ticked = now
         self._moved(batch, now)
         self._advances.sweep(now)
-        self._written()
+        self._written(streams)
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin without open streams in the file, but for those that there are."""
@@ -198,19 +222,20 @@ class SharedCounters(SqliteFile):
         """Forget changes that are in the file now."""
         for key, change in changes.items():
             del self._used[key]
+            self._much.discard(key)
             self._advances.moved(key, change, now)
 
-    def _write_streams(self, connection: sqlite3.Connection) -> None:
-        rows = [(key, self._worker, self._open.get(key, 0)) for key in self._unwritten]
+    def _write_streams(self, connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+        rows = [(key, self._worker, self._open.get(key, 0)) for key in keys]
         connection.executemany(_SET_STREAMS, [row for row in rows if row[2]])
         connection.executemany(_NO_STREAMS, [row[:2] for row in rows if not row[2]])
 
-    def _written(self) -> None:
-        """Forget what is in the file now."""
-        for key in self._unwritten:
+    def _written(self, keys: Sequence[str]) -> None:
+        """Note that the numbers of streams of these keys are in the file now."""
+        for key in keys:
             if not self._open.get(key):
                 self._open.pop(key, None)
-        self._unwritten.clear()
+        self._unwritten.difference_update(keys)
 
 
 def _move(connection: sqlite3.Connection, changes: Mapping[str, int], now: int) -> None:

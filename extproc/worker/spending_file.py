@@ -3,10 +3,11 @@
 What is written goes to SQLite's log, which is not synced then: `keep_log_short` has a thread of its own copy it into
 the file, since a disk may take any time for that.
 
-Decisions: docs/decisions.md, D240, D242, D247, D255, D325.
+Decisions: docs/decisions.md, D240, D242, D247, D255, D325, D332.
 """
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
@@ -30,6 +31,9 @@ KEPT: Final = 86_400
 
 BATCH: Final = 500
 """Most accounts that one `count` removes."""
+
+ENDS: Final = 100
+"""Most calls that one `settle_ended` settles: others wait for its transaction, and the event loop does."""
 
 LONGEST_LOG: Final = 1024 * 1024
 """Bytes of SQLite's log from which on it is copied into the file, beside those who write."""
@@ -98,7 +102,11 @@ class SpendingFile(SqliteFile):
         self._id = self._next_id = ""
         """The name that a file has had since it was made: an inode's number is used again."""
         self._calls: dict[str, list[_Part]] = {}
-        """The open calls of this worker."""
+        """The open calls of this worker, and those that have ended and are yet to be settled."""
+        self._ended: dict[str, Sequence[int]] = {}
+        """What calls have cost that are yet to be settled."""
+        self._due: dict[str, tuple[int, int]] = {}
+        """By account: what these are going to add to what is spent of it, and to what is held."""
         self._counted_at: float | None = None
         self._judges_from = 0.0
         """When it may settle the calls of others: after its start, or a silence of its own, not for a `LEASE`."""
@@ -106,10 +114,10 @@ class SpendingFile(SqliteFile):
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
         """Hold the amounts of a call. Raises `StoreError`."""
         with self._transaction() as connection:
-            parts, verdict = _decided(connection, charges)
+            parts, verdict = _decided(connection, charges, self._due)
             # It shows that it lives, or the call is a dead worker's.
             if verdict.rejected < 0 and self._was_taken_for_dead(connection, self._clock()):
-                parts, verdict = _decided(connection, charges)
+                parts, verdict = _decided(connection, charges, self._due)
             if verdict.rejected < 0:
                 self._insert(connection, call, parts)
         if verdict.rejected < 0:
@@ -161,17 +169,58 @@ class SpendingFile(SqliteFile):
 
         Where it was settled by its last count, the difference to that is added.
         """
+        self.end(call, costs)
+        if call in self._ended:
+            self._settle((call,))
+
+    @property
+    def ended(self) -> int:
+        """Number of calls that have ended, and are yet to be settled."""
+        return len(self._ended)
+
+    def end(self, call: str, costs: Sequence[int]) -> None:
+        """Note what a call has cost; only the first time counts.
+
+        This worker decides by it from now on. The file has it when `settle_ended` has written it.
+        """
         parts = self._calls.get(call)
-        if parts is None:
-            return
-        with self._transaction() as connection:
-            open_ = connection.execute("delete from holds where call = ? returning key", (call,)).fetchall()
+        if parts is not None and call not in self._ended:
+            self._ended[call] = costs
             for part, cost in zip(parts, costs, strict=True):
-                if open_:
-                    part.add(connection, cost, -part.charge.amount)
-                else:
-                    part.add(connection, cost - part.counted, 0)
-        del self._calls[call]
+                spent, held = self._due.get(part.key, (0, 0))
+                self._due[part.key] = spent + cost, held - part.charge.amount
+
+    def settle_ended(self) -> bool:
+        """Settle calls that have ended, `ENDS` at most; return whether there are more. Raises `StoreError`."""
+        if self._ended:
+            self._settle(list(itertools.islice(self._ended, ENDS)))
+        return bool(self._ended)
+
+    def _settle(self, calls: Sequence[str]) -> None:
+        """Replace what these hold by what they have cost; accounts that they share are written once."""
+        changes: dict[tuple[str, str, int], tuple[int, int]] = {}
+        with self._transaction() as connection:
+            for call in calls:
+                is_open = connection.execute("delete from holds where call = ?", (call,)).rowcount > 0
+                for part, cost in zip(self._calls[call], self._ended[call], strict=True):
+                    account = part.key, part.group, part.charge.end
+                    spent, held = changes.get(account, (0, 0))
+                    if is_open:
+                        changes[account] = spent + cost, held - part.charge.amount
+                    else:
+                        changes[account] = spent + cost - part.counted, held
+            for (key, group, end), (spent, held) in changes.items():
+                _add(connection, key, group, spent, held, end)
+        for call in calls:
+            self._forget(call)
+
+    def _forget(self, call: str) -> None:
+        """Forget a call that is settled."""
+        for part, cost in zip(self._calls.pop(call), self._ended.pop(call), strict=True):
+            spent, held = self._due.pop(part.key)
+            due = spent - cost, held + part.charge.amount
+            if due != (0, 0):
+                self._due[part.key] = due
 
     def add(self, spent: Mapping[str, tuple[int, int, str]]) -> None:
         """Add what was spent without being held: by account, the amount, the window's end, and its group.
@@ -248,12 +297,19 @@ def _copy(connection: sqlite3.Connection, clock: Callable[[], float] = time.mono
         connection.execute(_RESTART).fetchall()
 
 
-def _decided(connection: sqlite3.Connection, charges: Sequence[Charge]) -> tuple[list[_Part], Verdict]:
-    """Return what a call is to hold, and the decision about it."""
+def _decided(
+    connection: sqlite3.Connection, charges: Sequence[Charge], due: Mapping[str, tuple[int, int]]
+) -> tuple[list[_Part], Verdict]:
+    """Return what a call is to hold, and the decision about it; `due` is yet to be added to accounts."""
     accounts = [_account(connection, charge.key, charge.group) for charge in charges]
     parts = [_Part(charge, key) for charge, (key, _) in zip(charges, accounts, strict=True)]
     shared = [place for place, part in enumerate(parts) if part.key != part.charge.key]
-    return parts, decide(charges, [balance for _, balance in accounts], shared)
+    return parts, decide(charges, [_with(balance, due.get(key)) for key, balance in accounts], shared)
+
+
+def _with(balance: Balance, due: tuple[int, int] | None) -> Balance:
+    """Return a balance with what is due."""
+    return balance if due is None else Balance(balance.spent + due[0], balance.held + due[1])
 
 
 def _row(connection: sqlite3.Connection, key: str) -> Balance | None:

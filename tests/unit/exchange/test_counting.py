@@ -46,7 +46,7 @@ class Store:
     def withdraw(self, admit: Admit) -> None:
         self.withdrawn.append(admit)
 
-    def settle(self, call: str, charges: Any, costs: Any) -> None:
+    def settle(self, call: str, charges: Any, costs: Any, soon: bool = False) -> None:
         self.settled.append((call, list(costs)))
 
     def reserve(self, call: str, charges: Any, running: Any) -> None:

@@ -31,7 +31,7 @@ class Accounts:
         self.charges = charges
         return self.spending.reserve(call, charges)
 
-    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int], soon: bool = False) -> None:
         self.spending.settle(call, charges, costs)
 
     def tell(self, key: str, end: int, text: str) -> None:
@@ -140,7 +140,7 @@ class Crowd(Accounts):
         verdict = super().reserve(call, self._shared(charges), running)
         return verdict and replace(verdict, shared=tuple(range(len(charges))))
 
-    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int], soon: bool = False) -> None:
         super().settle(call, self._shared(charges), costs)
 
     def _shared(self, charges: Sequence[Charge]) -> list[Charge]:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,6 +23,13 @@ from extproc.worker.sqlite_file import StoreError
 ACME = Scope("organisation acme", "acme", 3, 100, 2)
 CI = Scope("token ci", "ci", 2, 1000, 0)
 LIMITED = Settings(organisations={"acme": Organisation(limits=RateLimits(requests_per_minute=3))})
+
+
+SOON: dict[type, dict[str, Any]] = {
+    MemoryCounters: {"soon": True},
+    RateCounters: {"soon": True},
+    SharedCounters: {"write": False},
+}
 
 
 class Clock:
@@ -111,6 +119,15 @@ def test_the_headers_are_of_the_limit_of_which_least_remains(counters: Counters)
     assert decision.tokens is not None
     assert (decision.requests.limit, decision.requests.remaining) == (2, 1)
     assert (decision.tokens.limit, decision.tokens.remaining) == (100, 90)
+
+
+async def test_who_leaves_gives_back_a_stream_and_tokens_at_once(counters: Counters, clock: Clock) -> None:
+    """What is written of it then may follow in the next turn of the event loop."""
+    first, _ = [counters.admit([ACME], 40, True) for _ in range(2)]
+    assert rejected(counters.admit([ACME], 0, True)) == ("acme", "streams", 1_000_000_000)
+    counters.settle([ACME], first, 40, 0, **SOON[type(counters)])
+    counters.release([ACME], first, **SOON[type(counters)])
+    assert rejected(counters.admit([ACME], 60, True)) is None
 
 
 def test_tokens_are_reserved_and_settled(counters: Counters, clock: Clock) -> None:

@@ -21,7 +21,7 @@ TOKENS = st.one_of(st.integers(0, 50), st.integers(0, 2000))
 TIMES = st.one_of(st.integers(0, 2_000_000), st.integers(0, 90_000_000), st.integers(0, 20_000_000_000))
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["admit", "admit", "admit", "admit", "settle", "wait", "tick"]),
+        st.sampled_from(["admit", "admit", "admit", "admit", "settle", "wait", "tick", "flush"]),
         TOKENS,
         st.booleans(),
         TIMES,
@@ -60,12 +60,14 @@ def test_one_worker_decides_as_memory_does(scopes: tuple[Scope, ...], events: Ev
                 expected, found, reserved, streams = admitted.pop()
                 some = scopes[: len(found.buckets)]
                 model.settle(some, expected, reserved, tokens)
-                shared.settle(some, found, reserved, tokens)
+                shared.settle(some, found, reserved, tokens, write=not stream)
                 if not all(shared._advances.has(scope.key) for scope in some):
                     shared.tick()  # otherwise it is written later, and flows back from then on
                 if streams:
                     model.release(some, expected)
-                    shared.release(some, found)
+                    shared.release(some, found, write=not stream)
+            elif kind == "flush":
+                assert not shared.flush()
             elif kind == "tick":
                 shared.tick()
             clock.now += wait

@@ -87,6 +87,26 @@ def test_a_dead_workers_call_is_settled_by_its_last_count(file: SpendingFile, tm
     assert file.balance("acme") == Balance(20, 0)
 
 
+def test_calls_that_have_ended_are_settled_though_their_worker_was_taken_for_dead(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    large = Charge("acme", 200, 60, 2**40, 5)
+    for call in ("1", "2"):
+        file.reserve(call, [large])
+        file.end(call, [20])
+    assert (file.balance("acme"), file.ended) == (Balance(0, 120), 2)
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        pass_seconds(clock, LEASE + 1, other)
+        assert other.balance("acme") == Balance(10, 0)
+    verdict = file.reserve("3", [large])
+    assert (verdict.rejected, verdict.balances, file.balance("acme")) == (-1, (Balance(40, 0),), Balance(0, 180))
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        pass_seconds(clock, LEASE + 1, other)
+        assert other.balance("acme") == Balance(15, 0)
+    assert not file.settle_ended()
+    assert (file.balance("acme"), file.ended) == (Balance(45, 0), 0)
+
+
 def test_a_worker_that_returns_holds_its_open_calls_again(file: SpendingFile, tmp_path: Path, clock: Clock) -> None:
     audit = Charge("all", 0, 40, 2**40, 3, enforced=False)
     file.reserve("1", [ACME, audit])

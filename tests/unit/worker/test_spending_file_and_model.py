@@ -87,3 +87,62 @@ def test_a_file_of_two_workers_has_the_balances_of_the_model(events: list[tuple[
                     if not each.startswith(worker):
                         model.expire(each)
             assert [file.balance(key) for key in KEYS] == [model.balance(key) for key in KEYS]
+
+
+def settle_all(file: SpendingFile) -> None:
+    """Settle all calls that have ended."""
+    while file.settle_ended():
+        pass
+    assert not file._due
+
+
+LATE_EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["reserve", "reserve", "end", "end", "settle", "settle ended", "open", "die"]),
+        st.integers(0, 9),
+        st.integers(0, 150),
+        st.integers(0, 3),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LATE_EVENTS)
+def test_a_worker_decides_by_calls_that_have_ended_before_the_file_has_them(
+    events: list[tuple[str, int, int, int]],
+) -> None:
+    clock, model = Clock(), MemorySpending()
+    charged: dict[str, list[Charge]] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
+        file, other = [SpendingFile(Path(folder, "spent"), name, clock) for name in WORKERS]
+        closing.callback(file.close)
+        closing.callback(other.close)
+        for kind, number, amount, user in events:
+            call = f"one {number}"
+            if kind == "reserve" and call not in charged:
+                charges = [Charge(key, 300, amount, 2**40, amount // 2) for key in ("organisation", f"user {user}")]
+                verdict = model.reserve(call, charges)
+                assert file.reserve(call, charges) == verdict
+                if verdict.rejected < 0:
+                    charged[call] = charges
+            elif kind in ("end", "settle") and call in charged:
+                costs = [amount, 2 * amount]
+                model.settle(call, charged[call], costs)
+                if kind == "end":
+                    file.end(call, costs)
+                    file.end(call, [0, 0])  # only the first time counts
+                else:
+                    file.settle(call, charged[call], costs)
+                    del charged[call]
+            elif kind == "settle ended":
+                settle_all(file)
+                charged = {each: charges for each, charges in charged.items() if each in file._calls}
+            elif kind == "open":
+                file.open()
+            elif kind == "die":
+                pass_lease(clock, other)
+                file.count({})  # it lives
+        settle_all(file)
+        for key in ("organisation", *[f"user {number}" for number in range(4)]):
+            assert file.balance(key) == model.balance(key)
