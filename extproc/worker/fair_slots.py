@@ -12,7 +12,7 @@ E. L. Hahne, "Dynamic queue length thresholds for shared-memory packet switches"
 Invariant: no more slots are held than there are; an organisation that holds none gets one as soon as one is free; and
 who waits no longer leaves nothing behind.
 
-Decision: docs/decisions.md, D61.
+Decisions: docs/decisions.md, D61, D333.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+
+from extproc.worker.loop_turns import BesideOthers, LoopTurns, alone
 
 SHARE = 3
 
@@ -39,16 +41,18 @@ def on_behalf_of(organisation: str) -> Iterator[None]:
 class FairSlots:
     """`total` slots. Every method is for the event loop's thread."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, beside_others: BesideOthers = alone) -> None:
         self._free = total
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._turns = LoopTurns(beside_others)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold a slot of the organisation on whose behalf this is."""
+        """Hold a slot of the organisation on whose behalf this is, for a call that begins in its turn."""
         organisation = await self.take()
         try:
+            await self._turns.take(organisation)
             yield
         finally:
             self.give_back(organisation)

@@ -42,6 +42,7 @@ from extproc.proxy import Proxy, proxy_for
 from extproc.worker.bounded_http import BoundedConnector, OverheadError
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
 from extproc.worker.image_fetcher import Fetcher
+from extproc.worker.loop_turns import BesideOthers, alone
 from extproc.worker.trust import bedrock_trust
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class HttpJobRunner:
         backoff: Callable[[int], float] = jitter,
         fetcher: Fetcher | None = None,
         elsewhere: Mapping[str, Endpoint] | None = None,
+        beside_others: BesideOthers = alone,
     ) -> None:
         """`elsewhere` are the endpoints of other regions. Raises `ProxyError` for a proxy that cannot be used."""
         self._destinations = {
@@ -109,7 +111,7 @@ class HttpJobRunner:
         self._environ = environ
         self._backoff = backoff
         self._fetcher = fetcher or Fetcher(environ)
-        self._slots = FairSlots(CONNECTIONS)
+        self._slots = FairSlots(CONNECTIONS, beside_others)
         self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 

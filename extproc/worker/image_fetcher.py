@@ -39,6 +39,7 @@ from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadEr
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
 from extproc.worker.image_lookup import ImageResolver
 from extproc.worker.image_tunnel import ImageTunnel, NoAddressError, TunnelError
+from extproc.worker.loop_turns import BesideOthers, alone
 from extproc.worker.url_guard import (
     INSTEAD,
     PORTS,
@@ -80,12 +81,13 @@ class Fetcher:
         deny: Iterable[Network] = (),
         allow: Iterable[Network] = (),
         lookup: AbstractResolver | None = None,
+        beside_others: BesideOthers = alone,
     ) -> None:
         self._environ = environ
         self._ports = ports
         self._guard = Guard(tuple(allow), tuple(deny))
         self._lookup = lookup or ImageResolver()
-        self._slots = FairSlots(CONNECTIONS)
+        self._slots = FairSlots(CONNECTIONS, beside_others)
         self._session: aiohttp.ClientSession | None = None
         self._tunnel: ImageTunnel | None = None
 

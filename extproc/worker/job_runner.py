@@ -37,6 +37,7 @@ from extproc.exchange.jobs import (
 )
 from extproc.proxy import proxy_for
 from extproc.tenancy.store import Lookup, LookupResult, Unavailable
+from extproc.worker.loop_turns import BesideOthers, alone
 from extproc.worker.translator import Translator
 from extproc.worker.trust import bedrock_trust
 
@@ -84,7 +85,7 @@ class JobRunner:
     """A runner of jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it.
 
     `deny` are networks (`203.0.113.0/24`) that no image is fetched from, beside those that never are. `elsewhere` are
-    the endpoints of other regions.
+    the endpoints of other regions. `beside_others` tells of an organisation whether others have requests in flight.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class JobRunner:
         assume: AssumeRole | None = None,
         query: Query | None = None,
         admit: AdmitRequest | None = None,
+        beside_others: BesideOthers = alone,
     ) -> None:
         self._query = query or _query_nothing
         self._assume = assume or _assume_nothing
@@ -107,6 +109,7 @@ class JobRunner:
         self._endpoint = endpoint
         self._environ = environ
         self._deny = deny
+        self._beside_others = beside_others
         self._http_runner: HttpJobRunner | None = None
         self._translator = Translator(environ)
         self._opening = asyncio.Lock()
@@ -151,5 +154,8 @@ class JobRunner:
         from extproc.worker.http_jobs import HttpJobRunner
         from extproc.worker.image_fetcher import Fetcher
 
-        fetcher = Fetcher(self._environ, deny=[ip_network(text) for text in self._deny])
-        return HttpJobRunner(self._endpoint, self._environ, fetcher=fetcher, elsewhere=self._elsewhere)
+        deny, beside_others = [ip_network(text) for text in self._deny], self._beside_others
+        fetcher = Fetcher(self._environ, deny=deny, beside_others=beside_others)
+        return HttpJobRunner(
+            self._endpoint, self._environ, fetcher=fetcher, elsewhere=self._elsewhere, beside_others=beside_others
+        )

@@ -300,6 +300,7 @@ class Worker:
             assume=self._roles,
             query=UsageQueries(Path(sums)) if sums is not None else None,
             admit=self._store,
+            beside_others=self.gateway.budget.serves_others,
         )
 
     async def _prepare(self) -> None:

@@ -66,8 +66,9 @@ STORE = re.compile(r"^extproc\.worker\.redis_limits:|:JobRunner\.__call__:\d+:aw
 """Awaits of a request that is counted in a Redis, which callers without limits never make; a test of their own passes
 them."""
 
-SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
-"""Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""
+SELDOM = re.compile(r":(?:FairSlots|LoopTurns)\.take:\d+:await granted")
+"""Awaits that a call passes only while others hold every slot, or begin in this turn of the loop; the unit tests of
+`fair_slots` and `loop_turns` have such calls."""
 
 EVENTS = (("event:RequestBody:not told", 1, "error before"), ("event:ResponseBody:not told", 1, "error before"))
 
