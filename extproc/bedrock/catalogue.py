@@ -164,6 +164,8 @@ class Catalogue:
         self._by_id = {entry.id: entry for entry in self._entries}
         self.permitted: dict[Hashable, tuple[Entry, ...]] = {}
         """What may be listed, by the rules of who asks; `extproc.exchange.models` keeps it here."""
+        self.names: dict[Hashable, object] = {}
+        """What suggestions are made from, kept here as well."""
 
     @classmethod
     def build(

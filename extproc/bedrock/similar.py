@@ -2,7 +2,8 @@
 
 Ids are compared by the part that people know: without a geography, the model's maker, the date and the version. An id
 of the same model is the best suggestion, then one that is spelled in a similar way: of the few that share most pairs of
-letters with it, the one that `difflib`, which takes much longer, finds nearest.
+letters with it, the one that `difflib`, which takes much longer, finds nearest. What is known of the entries is made
+once, as `Names`, with the pairs of letters of each as the bits of a number: that takes many times as long as a search.
 
 Invariant: the result is one of the entries' ids, never `requested` itself, of which only the first `LONGEST` characters
 are read.
@@ -32,38 +33,64 @@ _LAST = r"(?:-[0-9]{8}|-latest)?(?:-v[0-9]+)?(?::[0-9a-z]+)*"
 _ID = re.compile(rf"(.*?){_LAST}", re.DOTALL)
 
 
+class Names:
+    """The names of entries, ready to be searched."""
+
+    __slots__ = ("_bits", "_ids", "_makers", "_pairs")
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._ids: dict[str, list[str]] = {}
+        self._makers = set(PREFIXES)
+        for entry in entries:
+            if entry.owned_by == ORGANISATION:
+                self._ids.setdefault(_name(_without_makers(entry.id.lower(), self._makers)), []).append(entry.id)
+                continue
+            foundation = entry.targets[0].foundation
+            if foundation is not None:
+                self._makers.add(entry.owned_by)
+                self._ids.setdefault(_name(foundation.partition(".")[2]), []).append(entry.id)
+        self._bits: dict[str, int] = {}
+        """The bit of each pair of letters."""
+        self._pairs: dict[str, tuple[int, int]] = {}
+        """The pairs of each name: their bits, and how many they are."""
+        for name in self._ids:
+            bits = 0
+            for pair in _pairs(name):
+                bits |= self._bits.setdefault(pair, 1 << len(self._bits))
+            self._pairs[name] = bits, bits.bit_count()
+
+    def similar(self, requested: str) -> str | None:
+        """Return the id of the entry that is most like `requested`; None if none is."""
+        exact, requested = requested, requested[:LONGEST].lower()
+        name = _name(_without_makers(requested, self._makers))
+        ids = self._other_ids(name, exact)
+        if not ids:
+            likely = [each for each in self._likely(name) if self._other_ids(each, exact)]
+            nearest = difflib.get_close_matches(name, likely, n=1, cutoff=CUTOFF)
+            if not nearest:
+                return None
+            ids = self._other_ids(nearest[0], exact)
+        return _best(requested, ids)
+
+    def _other_ids(self, name: str, exact: str) -> list[str]:
+        return [each for each in self._ids.get(name, ()) if each != exact]
+
+    def _likely(self, name: str) -> list[str]:
+        """Return the few names that share most pairs of letters with `name`, for their length."""
+        pairs = _pairs(name)
+        bits, number = 0, len(pairs)
+        for pair in pairs:
+            bits |= self._bits.get(pair, 0)
+        ranks: list[tuple[float, str]] = []
+        for each, (theirs, length) in self._pairs.items():
+            if shared := (bits & theirs).bit_count():
+                ranks.append((shared / (number + length), each))
+        return [each for _, each in heapq.nlargest(_COMPARED, ranks)]
+
+
 def similar(requested: str, entries: Iterable[Entry]) -> str | None:
     """Return the id of the entry that is most like `requested`; None if none is."""
-    exact, requested = requested, requested[:LONGEST].lower()
-    ids: dict[str, list[str]] = {}
-    makers = set(PREFIXES)
-    for entry in entries:
-        if entry.owned_by == ORGANISATION:
-            if entry.id != exact:
-                ids.setdefault(_name(_without_makers(entry.id.lower(), makers)), []).append(entry.id)
-            continue
-        foundation = entry.targets[0].foundation
-        if foundation is not None and entry.id != exact:
-            makers.add(entry.owned_by)
-            ids.setdefault(_name(foundation.partition(".")[2]), []).append(entry.id)
-    name = _name(_without_makers(requested, makers))
-    if name not in ids:
-        nearest = difflib.get_close_matches(name, _likely(name, ids), n=1, cutoff=CUTOFF)
-        if not nearest:
-            return None
-        name = nearest[0]
-    return _best(requested, ids[name])
-
-
-def _likely(name: str, names: Iterable[str]) -> list[str]:
-    """Return the few of `names` that share most pairs of letters with `name`, for their length."""
-    pairs = _pairs(name)
-    ranks: list[tuple[float, str]] = []
-    for each in names:
-        theirs = _pairs(each)
-        if shared := len(pairs & theirs):
-            ranks.append((shared / (len(pairs) + len(theirs)), each))
-    return [each for _, each in heapq.nlargest(_COMPARED, ranks)]
+    return Names(entries).similar(requested)
 
 
 def _pairs(name: str) -> set[str]:

@@ -10,7 +10,7 @@ import msgspec
 
 from extproc.bedrock.catalogue import ORGANISATION, Catalogue, Entry, Target
 from extproc.bedrock.model_ids import is_model_id
-from extproc.bedrock.similar import similar
+from extproc.bedrock.similar import Names
 from extproc.openai.errors import ApiError
 from extproc.openai.models import Model, list_object, model_object
 from extproc.shared_names import API_PATH
@@ -22,6 +22,9 @@ _LONGEST_QUOTED: Final = 256
 
 _MOST_LISTS: Final = 1_024
 """Rules whose lists are remembered."""
+
+_MOST_NAMES: Final = 64
+"""Rules, with aliases, whose names are remembered for suggestions: about 100 KB for each."""
 
 
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
@@ -44,9 +47,7 @@ def permitted(catalogue: Catalogue, caller: Caller) -> Sequence[Entry]:
 
 def _permitted(catalogue: Catalogue, caller: Caller) -> Sequence[Entry]:
     """Return what AWS lists and the rules permit. It is chosen once: that takes many times as long as to write it."""
-    rules: Hashable = caller.models
-    if caller.own.geography != "global":
-        rules = (caller.models, caller.own.geography)
+    rules = _rules(caller)
     known = catalogue.permitted.get(rules)
     if known is None:
         entries = catalogue.entries()
@@ -55,6 +56,33 @@ def _permitted(catalogue: Catalogue, caller: Caller) -> Sequence[Entry]:
             catalogue.permitted.clear()
         catalogue.permitted[rules] = known
     return known
+
+
+def _rules(caller: Caller) -> Hashable:
+    """Return what decides on the models that the caller may use."""
+    return caller.models if caller.own.geography == "global" else (caller.models, caller.own.geography)
+
+
+def _names(catalogue: Catalogue, caller: Caller) -> Names:
+    """Return the names of what the caller may use. They are prepared once, for each rule and each set of aliases."""
+    key = (_rules(caller), id(caller.aliases) if caller.aliases else 0)
+    known = catalogue.names.get(key)
+    if known is None:
+        if len(catalogue.names) >= _MOST_NAMES:
+            catalogue.names.clear()
+        known = catalogue.names[key] = _PermittedNames(caller, Names(permitted(catalogue, caller)))
+    assert isinstance(known, _PermittedNames)
+    return known.names
+
+
+class _PermittedNames:
+    """Names, and the aliases among them: these are kept so that their `id` is no other's meanwhile."""
+
+    __slots__ = ("_aliases", "names")
+
+    def __init__(self, caller: Caller, names: Names) -> None:
+        self._aliases = caller.aliases
+        self.names = names
 
 
 def _chosen(catalogue: Catalogue, caller: Caller, model_id: str, targets: tuple[Target, ...]) -> Target | None:
@@ -111,7 +139,7 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
 
 def no_such_model(catalogue: Catalogue, caller: Caller, model_id: str, reason: str = "") -> ApiError:
     """Return the 404, with the most similar id that the caller may use; `reason` is Bedrock's, where it decided."""
-    suggestion = similar(model_id, permitted(catalogue, caller))
+    suggestion = _names(catalogue, caller).similar(model_id)
     meant = f" Did you mean `{suggestion}`?" if suggestion else ""
     because = f" ({reason})" if reason else ""
     stays = " Its calls stay in the geography of its region." if caller.own.geography == "strict" else ""

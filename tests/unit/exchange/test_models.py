@@ -7,6 +7,7 @@ import pytest
 
 from extproc.bedrock.catalogue import Catalogue
 from extproc.config import Models
+from extproc.exchange import models
 from extproc.exchange.models import model, model_list, resolved
 from extproc.openai.errors import ApiError
 from extproc.tenancy import policy
@@ -88,3 +89,25 @@ def test_a_new_list_of_awss_is_chosen_from_anew() -> None:
     who = caller({}, "amazon.*")
     assert json.loads(model_list(CATALOGUE, who))["data"]
     assert not json.loads(model_list(Catalogue.build([], [], "us-east-1"), who))["data"]
+
+
+def test_names_are_prepared_once_for_each_rules_and_aliases() -> None:
+    """To prepare them takes ten times as long as to search them, and any caller can send ids that do not exist."""
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
+    plain, aliased = caller({}, "amazon.*"), caller({"best-one": NOVA}, "amazon.*")
+    prepared = set()
+    for number in range(100):
+        for who, asked, meant in ((plain, f"x{number}", None), (aliased, f"best-on{number}", "best-one")):
+            with pytest.raises(ApiError) as caught:
+                resolved(catalogue, who, asked)
+            assert (f"Did you mean `{meant}`" in caught.value.message) == (meant is not None), asked
+        prepared.update(catalogue.names.values())
+    assert len(prepared) == 2
+
+
+def test_names_of_so_many_rules_are_remembered() -> None:
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
+    for number in range(3 * models._MOST_NAMES):
+        with pytest.raises(ApiError):
+            resolved(catalogue, caller({}, f"{number}*"), "x")
+        assert len(catalogue.names) <= models._MOST_NAMES
