@@ -252,10 +252,12 @@ class SpendingFile(SqliteFile):
         for [call] in held:
             if call not in self._calls:  # of an earlier life, or a copy of the file that was restored
                 _settle(connection, _OF_CALL, (call,))
+        if self._id == self._next_id:
+            self._was_taken_for_dead(connection, now)
+            return
         connection.execute(_SEEN, (self._worker, now))
-        if self._id not in ("", self._next_id):
-            for call, parts in self._calls.items():
-                self._insert(connection, call, parts)
+        for call, parts in self._calls.items():
+            self._insert(connection, call, parts)
 
     def _opened(self) -> None:
         self._id = self._next_id

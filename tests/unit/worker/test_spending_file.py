@@ -107,6 +107,22 @@ def test_calls_that_have_ended_are_settled_though_their_worker_was_taken_for_dea
     assert (file.balance("acme"), file.ended) == (Balance(45, 0), 0)
 
 
+def test_a_worker_that_returns_by_a_new_connection_holds_its_open_calls_again(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    """After an error that is not `locked` the file is opened anew."""
+    file.reserve("1", [ACME])
+    file.count({"1": [9]})
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        file.close()
+        pass_seconds(clock, 2 * LEASE, other)
+        assert other.balance("acme") == Balance(9, 0)
+        file.count({"1": [15]})
+        assert other.balance("acme") == Balance(0, 60)
+        file.settle("1", [ACME], [20])
+        assert other.balance("acme") == Balance(20, 0)
+
+
 def test_a_worker_that_returns_holds_its_open_calls_again(file: SpendingFile, tmp_path: Path, clock: Clock) -> None:
     audit = Charge("all", 0, 40, 2**40, 3, enforced=False)
     file.reserve("1", [ACME, audit])
