@@ -42,6 +42,7 @@ class MemoryBudget:
         self._by_organisation: dict[str, int] = {}
         self._awaited: dict[str, int] = {}
         self._lists: dict[str, int] = {}
+        self._pieces: dict[str, int] = {}
 
     @property
     def largest(self) -> int:
@@ -80,6 +81,22 @@ class MemoryBudget:
         if lists:
             self._lists[organisation] = lists
 
+    def hold_pieces(self, organisation: str, size: int) -> None:
+        """Count `size` bytes for a body that Envoy may have in small pieces, beside what is granted.
+
+        An organisation may have one such body, and several in half of its share; beyond raises a 429 `ApiError`.
+        """
+        held = self._pieces.get(organisation, 0)
+        if held and held + size > self.largest // 2:
+            raise _too_many_in_pieces(organisation)
+        self._pieces[organisation] = held + size
+
+    def release_pieces(self, organisation: str, size: int) -> None:
+        """Count them no more."""
+        left = self._pieces.pop(organisation) - size
+        if left:
+            self._pieces[organisation] = left
+
     def serves_others(self, organisation: str) -> bool:
         """Return whether other organisations hold anything."""
         return self.taken > self._by_organisation.get(organisation, 0)
@@ -102,16 +119,16 @@ class Reservation:
     """The bytes of a budget that one request holds, until its stream has ended.
 
     They are those of its stream; the larger of `body`, as it came, and of `outgoing`, all that goes out for it, since
-    Envoy and the worker have first the one and then the other; and `response`, where all of it is kept. While a body is
-    taken to be `in_pieces`, as Envoy may have read it, it counts for what it takes then.
+    Envoy and the worker have first the one and then the other; and `response`, where all of it is kept. Apart from
+    these there are `pieces`: what Envoy may take for a body that it holds for long, until another takes its place.
     """
 
     def __init__(self, budget: MemoryBudget, organisation: str, body: int) -> None:
         """Raise `ApiError` as `hold` does."""
-        self.body = self.outgoing = self.response = self.size = 0
+        self.body = self.outgoing = self.response = self.size = self.pieces = 0
         self._budget = budget
         self._organisation = organisation
-        self.in_pieces = self._awaited = self._lists = False
+        self._awaited = self._lists = False
         self.hold(body=body)
         budget.expect(organisation)
         self._awaited = True
@@ -131,14 +148,7 @@ class Reservation:
         """Bytes by which it may grow, while nothing else is in flight."""
         return self._budget.largest - self.size
 
-    def hold(
-        self,
-        *,
-        body: int | None = None,
-        outgoing: int | None = None,
-        response: int | None = None,
-        in_pieces: bool | None = None,
-    ) -> None:
+    def hold(self, *, body: int | None = None, outgoing: int | None = None, response: int | None = None) -> None:
         """Hold so many bytes from now on; what is left out stays as it is.
 
         Raises `ApiError` where they are not there (429, 503) or never can be (413), and then changes nothing.
@@ -146,9 +156,7 @@ class Reservation:
         body = self.body if body is None else body
         outgoing = self.outgoing if outgoing is None else outgoing
         response = self.response if response is None else response
-        in_pieces = self.in_pieces if in_pieces is None else in_pieces
-        buffered = max(body, min(slow_bytes(body), self.most - response)) if in_pieces else body
-        size = self._budget.stream_bytes + max(buffered, outgoing) + response
+        size = self._budget.stream_bytes + max(body, outgoing) + response
         more = size - self.size
         if more > 0:
             if more > self.room:
@@ -157,7 +165,25 @@ class Reservation:
         elif more < 0:
             self._budget.release(self._organisation, -more)
         self.body, self.outgoing, self.response, self.size = body, outgoing, response, size
-        self.in_pieces = in_pieces
+
+    def hold_pieces(self) -> None:
+        """Count what Envoy may take for the body in small pieces, if it is not counted yet. Raises a 429 `ApiError`."""
+        if not self.pieces:
+            size = slow_bytes(self.body) + 1
+            self._budget.hold_pieces(self._organisation, size)
+            self.pieces = size
+
+    def settle_pieces(self) -> None:
+        """Count no more for a body that has arrived than it has, where it is shorter than its headers let it be."""
+        if 0 < (size := slow_bytes(self.body) + 1) < self.pieces:
+            self._budget.release_pieces(self._organisation, self.pieces - size)
+            self.pieces = size
+
+    def drop_pieces(self) -> None:
+        """Count that no more: another body takes the place of this one."""
+        if self.pieces:
+            self._budget.release_pieces(self._organisation, self.pieces)
+            self.pieces = 0
 
     def settle(self, response: int) -> None:
         """Hold no more than `response` for the response; never more than before, for its calls have been billed."""
@@ -177,6 +203,7 @@ class Reservation:
         """Give everything back."""
         if self._awaited:
             self.arrived()
+        self.drop_pieces()
         if self._lists:
             self._lists = False
             self._budget.end_list(self._organisation)
@@ -191,6 +218,17 @@ def _too_many_of_its_own(organisation: str, size: int, held: int, allowed: int) 
         f"The organisation `{organisation}` has too many bytes of requests in flight: this request needs {size}, "
         f"{held} are in flight, and at most {allowed} are served at the moment. Wait until some of its calls have "
         "ended, then send this one again.",
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        headers={"retry-after": RETRY_SECONDS},
+    )
+
+
+def _too_many_in_pieces(organisation: str) -> ApiError:
+    return ApiError(
+        429,
+        f"The organisation `{organisation}` has several large requests whose bodies arrive slowly, or wait: in small "
+        "pieces they take more memory. Wait until some of these have ended, then send this one again.",
         type="rate_limit_error",
         code="rate_limit_exceeded",
         headers={"retry-after": RETRY_SECONDS},

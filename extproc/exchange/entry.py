@@ -23,7 +23,6 @@ from extproc.exchange.events import RequestHeaders
 from extproc.exchange.jobs import Assume, UsageFailure, UsagePage
 from extproc.exchange.local_replies import (
     directory_unavailable,
-    no_room_for_slow_body,
     slow_upload,
     usage_unavailable,
 )
@@ -32,7 +31,6 @@ from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
 from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Held, Identifying, Querying, Step
 from extproc.exchange.usage import query_of
-from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.store import LookedUp, Lookup, Unavailable
 from extproc.translate.features import check_feature
@@ -76,18 +74,13 @@ def queried(call: ClientCall, result: UsagePage | UsageFailure) -> Step:
 
 
 def body_is_held(state: Held, seconds: float) -> None:
-    """Count a body in pieces that Envoy has held for `seconds` without a reply that replaces it, once.
+    """Count what Envoy may take for a body that it has held for `seconds`, once.
 
-    Raises an `ApiError`: 429 or 503 where there is no room for that, 408 where it has taken too long to arrive.
+    Raises an `ApiError`: 429 where its organisation has too many such, 408 where it has taken too long to arrive.
     """
-    reservation = state.admitted.reservation
-    if reservation.in_pieces:
+    if state.admitted.reservation.pieces:
         raise slow_upload(seconds)
-    try:
-        reservation.hold(in_pieces=True)
-    except ApiError as error:
-        reservation.hold(body=0)  # Envoy forgets it with the response: the next slow one may have its room
-        raise no_room_for_slow_body(error, seconds) from None
+    state.admitted.reservation.hold_pieces()
 
 
 def _identify(call: ClientCall, event: RequestHeaders, requested: Route, result: LookedUp | None) -> Step:

@@ -19,7 +19,7 @@ the call is a `ClientCall` (`call`).
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
 | Buffering    | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
 | Held         | Idle            | Held                        | none: Envoy has held the body for long                |
-| Held         | Idle            | Done                        | Reply: there is no room for it, or it took too long   |
+| Held         | Idle            | Done                        | Reply: there are too many such, or it took too long   |
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
@@ -42,7 +42,7 @@ in which nothing has been sent yet.
 Invariant: an `ApiError` raised anywhere below becomes one response in OpenAI's shape; only translated and signed
 requests are forwarded; nothing follows the last directive.
 
-Decisions: docs/decisions.md, D34, D103, D266, D297.
+Decisions: docs/decisions.md, D34, D103, D266, D297, D327.
 """
 
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ from extproc.tenancy.store import LookedUp, Unavailable
 from extproc.translate.completed import Completed
 from extproc.translate.errors import ModelError, bad_response
 
-SLOW_BODY_SECONDS: Final = 0.25
+SLOW_BODY_SECONDS: Final = 1.0
 """Seconds for which Envoy may hold a body, after its headers or its end, before it counts for all it may take then."""
 
 
@@ -140,10 +140,10 @@ class Exchange:
             return state.relay.idle_timeout(written)
         settings = self._call.gateway.settings
         if isinstance(state, Buffering):
-            held = state.admitted.reservation.in_pieces
-            return settings.limits.upload_timeout(state.size) if held else SLOW_BODY_SECONDS
+            counted = state.admitted.reservation.pieces
+            return settings.limits.upload_timeout(state.size) if counted else SLOW_BODY_SECONDS
         if isinstance(state, Reading | Planning):
-            return None if state.admitted.reservation.in_pieces else SLOW_BODY_SECONDS
+            return None if state.admitted.reservation.pieces else SLOW_BODY_SECONDS
         return settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
     def close(self, now: float) -> None:

@@ -144,18 +144,6 @@ def slow_upload(seconds: float) -> ApiError:
     )
 
 
-def no_room_for_slow_body(error: ApiError, seconds: float) -> ApiError:
-    """Return the error for a body that Envoy has held for `seconds`, and for which there is no memory for longer.
-
-    `error` says for what there is room.
-    """
-    message = (
-        f"The request body has not arrived, or could not be read, within {seconds:.1f} seconds. Until then it counts "
-        f"several times: in small pieces it takes more memory. {error.message}"
-    )
-    return ApiError(error.status, message, type=error.type, code=error.code, headers=error.headers)
-
-
 def from_envoy(status: int, again: str = "") -> ApiError:
     """Return the error for a local reply of Envoy's. Envoy's details are for the access log alone.
 

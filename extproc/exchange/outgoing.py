@@ -30,8 +30,9 @@ def hold_calls(reservation: Reservation, calls: Sequence[BedrockCall]) -> None:
     needed = max(reservation.body, outgoing) + response
     if inputs > 1 and needed > reservation.most:
         raise too_many_inputs(inputs, _fitting(inputs, needed, reservation.most))
-    of_envoy = True if len(calls) > 1 else None  # Envoy has the client's body until all calls are made
-    reservation.hold(outgoing=outgoing, response=response, in_pieces=of_envoy)
+    reservation.hold(outgoing=outgoing, response=response)
+    if len(calls) > 1:
+        reservation.hold_pieces()  # Envoy has the client's body until all calls are made
 
 
 def _fitting(inputs: int, needed: int, most: int) -> int:

@@ -42,6 +42,7 @@ def body_arrived(call: ClientCall, admitted: Admitted, event: RequestBody) -> St
     if len(body) > settings.limits.request_bytes:
         raise too_large(settings.limits.request_bytes)
     admitted.reservation.hold(body=len(body))
+    admitted.reservation.settle_pieces()
     passed_over, usual, caller = settings.compat.ignore_fields, default_model(admitted), admitted.caller
     if is_large(body, admitted.reservation.arrived()) or _is_one_too_many(call, admitted, body):
         token = call.record.token
@@ -82,8 +83,8 @@ def read(call: ClientCall, admitted: Admitted, request: DecodedRequest | HeldReq
         return _ask(call, admitted, request, target, {})
     most = admitted.reservation.room * 3 // 4  # no more than the request can ever be granted, in base64
     fetch = ImageFetch(request.images, media, admitted.caller.organisation, most)
-    outgoing = admitted.reservation.body + encoded_bytes(fetch.job.total_bytes)
-    admitted.reservation.hold(outgoing=outgoing, in_pieces=True)  # Envoy has the body until the images are there
+    admitted.reservation.hold(outgoing=admitted.reservation.body + encoded_bytes(fetch.job.total_bytes))
+    admitted.reservation.hold_pieces()  # Envoy has the body until the images are there
     fetching = Fetching(admitted, request, target, fetch)
     return count_fetch(call, fetching) or _fetch(call, fetching)
 
@@ -143,7 +144,7 @@ def _ask(
 def _leave(call: ClientCall, admitted: Admitted, translated: TranslatedRequest) -> Step:
     """Send the request to Bedrock, or begin its calls."""
     if len(translated.calls) == 1:
-        admitted.reservation.hold(in_pieces=False)  # what is sent takes the place of what Envoy has read
+        admitted.reservation.drop_pieces()
         return _forward(call, admitted, translated.calls[0], translated.pending)
     settings, organisation = call.gateway.settings, admitted.caller.organisation
     side_calls = SideCallBatches(translated.calls, settings, organisation, call.now, call.gateway.region)

@@ -195,73 +195,102 @@ def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[s
     assert gateway.budget.taken == 0
 
 
-def test_a_body_that_arrives_slowly_counts_what_envoy_may_take_for_it_until_it_is_there(gateway: Gateway) -> None:
-    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
-    exchange = begun(gateway, content_length=str(len(CHAT)))
-    assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
-    assert gateway.budget.taken == len(CHAT) + STREAM_BYTES
-    assert exchange.receive(Idle(SLOW_BODY_SECONDS), NOW) == ()
-    assert gateway.budget.taken == len(CHAT) * 33 * 2 // 7 + STREAM_BYTES
-    exchange.receive(RequestBody(CHAT), NOW)
-    assert gateway.budget.taken <= 2 * len(CHAT) + STREAM_BYTES
-    exchange.close(NOW)
-    assert gateway.budget.taken == 0
+@pytest.fixture
+def roomy(gateway: Gateway) -> MemoryBudget:
+    """A budget of which half a share has room for two bodies of 1,000 bytes in pieces, and not for three."""
+    gateway.budget = MemoryBudget(80_000, 40_000, stream_bytes=0)
+    return gateway.budget
 
 
-def test_a_slow_body_for_which_there_is_no_room_beside_others_is_rejected(gateway: Gateway) -> None:
-    """What arrived slowly before goes on, and so does what arrives at once."""
-    size = 1000
-    gateway.budget = MemoryBudget(44 * size, 22 * size, stream_bytes=0)
-    slow = [begun(gateway, content_length=str(size)) for _ in range(3)]
-    assert [slow[position].receive(Idle(0.3), NOW) for position in range(2)] == [(), ()]
-    [reply] = slow[2].receive(Idle(0.3), NOW)
-    assert isinstance(reply, Reply)
-    assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
-    assert "has not arrived, or could not be read, within 0.3 seconds" in error_of(reply)["message"]
-    last = begun(gateway, content_length=str(size))
-    for exchange in (*slow, last):
-        exchange.close(NOW)
-    assert gateway.budget.taken == 0
+def late(exchange: Exchange, seconds: float = SLOW_BODY_SECONDS) -> Reply | None:
+    """Return the response to a body that has not arrived after so long, if there is one."""
+    directives = exchange.receive(Idle(seconds), NOW)
+    return directives[0] if directives else None  # type: ignore[return-value]
 
 
-def test_a_slow_body_never_needs_more_than_one_request_can_have(gateway: Gateway) -> None:
-    gateway.budget = MemoryBudget(4000, 2000, stream_bytes=0)
+def test_a_slow_body_has_the_time_of_its_size_once_it_is_counted(gateway: Gateway, roomy: MemoryBudget) -> None:
     exchange = begun(gateway, content_length="1000")
-    assert exchange.receive(Idle(0.3), NOW) == ()
-    assert gateway.budget.taken == 2000
-    [reply] = exchange.receive(RequestBody(b"{"), NOW)
-    assert (reply.status, gateway.budget.taken) == (400, slow_bytes(1))  # until Envoy has ended the stream
+    assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
+    assert late(exchange) is None
+    assert exchange.idle_timeout(0.0) == 60 + 1000 / (512 * 1024)
+    assert roomy.taken == 1000
     exchange.close(NOW)
 
 
-def test_what_waits_in_envoy_for_side_calls_counts_as_if_it_had_come_in_pieces(gateway: Gateway) -> None:
+def test_an_organisation_has_so_many_slow_bodies_and_no_more(gateway: Gateway, roomy: MemoryBudget) -> None:
+    """Those that arrive in time do not count among them, nor do those of others."""
+    slow = [begun(gateway, content_length="1000") for _ in range(3)]
+    assert [late(each) for each in slow[:2]] == [None, None]
+    reply = late(slow[2])
+    assert reply is not None
+    assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
+    assert "bodies arrive slowly" in error_of(reply)["message"]
+    roomy.hold_pieces("umbrella", 15_000)
+    slow[0].close(NOW)
+    again = begun(gateway, content_length="1000")
+    assert late(again) is None
+    for each in (*slow, again):
+        each.close(NOW)
+    assert (roomy.taken, roomy._pieces) == (0, {"umbrella": 15_000})
+
+
+def test_one_slow_body_an_organisation_can_always_have(gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(8000, 4000, stream_bytes=0)
+    others = begun(gateway, content_length="10")
+    exchange = begun(gateway, content_length="2000")
+    assert late(exchange) is None
+    for each in (exchange, others):
+        each.close(NOW)
+    assert (gateway.budget.taken, gateway.budget._pieces) == (0, {})
+
+
+def test_a_slow_body_without_a_length_counts_what_it_has_once_it_is_there(gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
+    others = [begun(gateway) for _ in range(8)]
+    exchange = begun(gateway)
+    assert late(exchange) is None
+    body = CHAT.replace(b"Hello", b"$ref")  # with eight others to come, another process reads it
+    exchange.receive(RequestBody(body), NOW)
+    assert gateway.budget._pieces == {"acme": slow_bytes(len(body)) + 1}
+    for each in (exchange, *others):
+        each.close(NOW)
+
+
+def test_a_body_counts_no_more_once_what_is_sent_takes_its_place(gateway: Gateway, roomy: MemoryBudget) -> None:
+    exchange = begun(gateway, content_length=str(len(CHAT)))
+    assert late(exchange) is None
+    [forward] = exchange.receive(RequestBody(CHAT), NOW)
+    assert isinstance(forward, Forward)
+    assert roomy._pieces == {}
+    exchange.close(NOW)
+
+
+def test_what_waits_in_envoy_for_side_calls_counts_from_the_beginning(gateway: Gateway) -> None:
     gateway.budget = MemoryBudget(1 << 30, 1 << 29)
     exchange, body = embedding(gateway, ["x" * 300] * 3)
     [wait] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(wait, Wait)
     assert isinstance(wait.job, SideCalls)
-    response = gateway.budget.taken - STREAM_BYTES - slow_bytes(len(body))
-    assert 0 < response < 200_000
+    assert gateway.budget._pieces == {"acme": slow_bytes(len(body)) + 1}
     exchange.close(NOW)
-    assert gateway.budget.taken == 0
+    assert (gateway.budget.taken, gateway.budget._pieces) == (0, {})
 
 
-def test_a_body_that_another_process_has_for_long_counts_so_until_it_is_replaced(gateway: Gateway) -> None:
+def test_a_body_that_another_process_has_for_long_counts_until_it_is_replaced(gateway: Gateway) -> None:
     gateway.budget = MemoryBudget(1 << 30, 1 << 29)
     body = CHAT.replace(b"Hello", b"$ref")  # with eight others to come, another process reads it
     others = [begun(gateway, content_length="2000") for _ in range(8)]
     exchange = begun(gateway, content_length=str(len(body)))
-    before = gateway.budget.taken - len(body)
     [wait] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(wait, Wait)
-    assert gateway.budget.taken - before == len(body)
+    assert gateway.budget._pieces == {}
     assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
-    assert exchange.receive(Idle(SLOW_BODY_SECONDS), NOW) == ()
-    assert gateway.budget.taken - before == slow_bytes(len(body))
+    assert late(exchange) is None
+    assert gateway.budget._pieces == {"acme": slow_bytes(len(body)) + 1}
     assert exchange.idle_timeout(0.0) is None
     for each in (exchange, *others):
         each.close(NOW)
-    assert gateway.budget.taken == 0
+    assert (gateway.budget.taken, gateway.budget._pieces) == (0, {})
 
 
 def test_a_reservation_is_released_at_the_end_of_the_stream(gateway: Gateway) -> None:
