@@ -71,6 +71,15 @@ def announced_bytes(event: RequestHeaders, limits: LimitSettings, largest: int) 
     return int(length)
 
 
+def longest_body(event: RequestHeaders, limits: LimitSettings) -> int:
+    """Return how many bytes of a body Envoy may take in before it is told anything: 0 where none comes."""
+    if event.end_of_stream:
+        return 0
+    length = event.headers.get("content-length", "")
+    known = length.isdecimal() and len(length) <= _DIGITS
+    return min(int(length), limits.body_bytes) if known else limits.body_bytes
+
+
 def encoded_bytes(size: int) -> int:
     """Return how long `size` bytes are in base64."""
     return size * 4 // 3

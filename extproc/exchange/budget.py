@@ -115,6 +115,24 @@ class MemoryBudget:
         return awaited
 
 
+class Unreserved:
+    """A body that Envoy takes in while its caller is looked up or a role is assumed; it may never be read.
+
+    It counts for what Envoy may take for it in pieces, as one of `organisation`, or of all strangers (empty).
+    """
+
+    def __init__(self, budget: MemoryBudget, organisation: str, body: int) -> None:
+        """Raise a 429 `ApiError` as `hold_pieces` does."""
+        self._budget = budget
+        self._organisation = organisation
+        self._size = slow_bytes(body) + 1
+        budget.hold_pieces(organisation, self._size)
+
+    def release(self) -> None:
+        """Count it no more."""
+        self._budget.release_pieces(self._organisation, self._size)
+
+
 class Reservation:
     """The bytes of a budget that one request holds, until its stream has ended.
 

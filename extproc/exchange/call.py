@@ -9,7 +9,7 @@ Decision: docs/decisions.md, D297.
 from typing import Final
 
 from extproc.bedrock.sigv4 import Headers
-from extproc.exchange.budget import Reservation
+from extproc.exchange.budget import Reservation, Unreserved
 from extproc.exchange.directives import Reply
 from extproc.exchange.endpoint import ResponseContext
 from extproc.exchange.gateway import Gateway
@@ -45,6 +45,8 @@ class ClientCall:
         self.served = ""
         """The id or ARN that is called in place of an alias; empty for a request without one."""
         self.upstream_headers: tuple[str, ...] = ()
+        self.unreserved: Unreserved | None = None
+        """The body of which nobody knows yet whether it is to be read."""
         self.reservation: Reservation | None = None
         """The bytes in flight that the call holds until its stream has ended."""
         self.ticket: RateTicket | None = None
@@ -53,6 +55,18 @@ class ClientCall:
         """Its reservation in the caller's budgets, if there are any."""
         self.admit: Admit | None = None
         """The job that counts the request in a store outside of the machine, while it runs."""
+
+    def release(self) -> None:
+        """Release the memory that the call holds."""
+        self.release_unreserved()
+        if self.reservation is not None:
+            self.reservation.release()
+
+    def release_unreserved(self) -> None:
+        """Count the body no more for which nothing was reserved."""
+        if self.unreserved is not None:
+            self.unreserved.release()
+            self.unreserved = None
 
     def response_context(self, most_text: int = MAX_WHOLE_TEXT) -> ResponseContext:
         """Return what the translation of a response needs to know."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, Organisation
 from extproc.config.usage import USAGE_SECONDS
-from extproc.exchange.admission import announced_bytes, authenticate
-from extproc.exchange.budget import Reservation
+from extproc.exchange.admission import announced_bytes, authenticate, longest_body
+from extproc.exchange.budget import Reservation, Unreserved
 from extproc.exchange.call import ClientCall
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Continue, Wait
@@ -31,6 +31,7 @@ from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
 from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Held, Identifying, Querying, Step
 from extproc.exchange.usage import query_of
+from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.store import LookedUp, Lookup, Unavailable
 from extproc.translate.features import check_feature
@@ -54,6 +55,7 @@ def headers_arrived(call: ClientCall, event: RequestHeaders) -> Step:
 
 def looked_up(call: ClientCall, state: Identifying, result: LookedUp | Unavailable) -> Step:
     """Go on with a caller that was looked up. Where that failed, nobody knows whether the token is valid: a 503."""
+    call.release_unreserved()
     if isinstance(result, Unavailable):
         raise directory_unavailable(result.busy)
     return _identify(call, state.headers, state.requested, result)
@@ -61,6 +63,7 @@ def looked_up(call: ClientCall, state: Identifying, result: LookedUp | Unavailab
 
 def assumed(call: ClientCall, state: Assuming) -> Step:
     """Go on with a caller whose organisation's role was to be assumed."""
+    call.release_unreserved()
     return _enter_elsewhere(call, state.headers, state.requested, state.caller, looked_for=True)
 
 
@@ -87,6 +90,10 @@ def _identify(call: ClientCall, event: RequestHeaders, requested: Route, result:
     """Authenticate, and go on with the caller; or wait for the lookup that this takes."""
     caller = authenticate(call.gateway.directory, event, call.record, call.now, result)
     if isinstance(caller, Lookup):
+        try:
+            _hold_unreserved(call, event, "")
+        except ApiError:
+            raise directory_unavailable(busy=True) from None
         return Identifying(event, requested), Wait(caller, LOOKUP_SECONDS)
     call.caller = caller
     if isinstance(requested, UsageRoute):
@@ -104,9 +111,16 @@ def _enter_elsewhere(
     """Go on with a caller whose organisation has a region or a role; the role is assumed first, if it has to be."""
     gateway = call.gateway.of(caller.own, looked_for)
     if isinstance(gateway, Assume):
+        _hold_unreserved(call, event, caller.organisation)
         return Assuming(event, requested, caller), Wait(gateway, ASSUME_SECONDS)
     call.gateway, call.record.region = gateway, gateway.catalogue.region
     return _enter(call, event, requested, caller)
+
+
+def _hold_unreserved(call: ClientCall, event: RequestHeaders, organisation: str) -> None:
+    """Count the body that Envoy takes in meanwhile. Raises a 429 `ApiError` where there are too many such."""
+    if size := longest_body(event, call.gateway.settings.limits):
+        call.unreserved = Unreserved(call.gateway.budget, organisation, size)
 
 
 def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, caller: Caller) -> Step:

@@ -154,8 +154,7 @@ class Exchange:
         if call.ticket is not None and not call.record.stream:
             call.ticket.settle(call.ticket.tokens, soon=True)  # the caller left, and nobody counts what was used
         self._finish(soon=True)
-        if call.reservation is not None:
-            call.reservation.release()
+        call.release()
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
         """Return what to do about `event`; `now` is in unix seconds."""

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from extproc.config import LOOKUP_SECONDS, Models, Organisation, ResponsesSettings, Settings, Token
+from extproc.config.capacity import slow_bytes
+from extproc.exchange.budget import MemoryBudget
 from extproc.exchange.directives import Abort, Continue, Forward, Reply, Wait
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
@@ -126,3 +128,29 @@ def test_optional_endpoints_need_keys_of_the_operators(gateway: Gateway, store: 
     assert Directory(Settings(), store).response_keys == ()
     keyed = Directory(Settings(responses=ResponsesSettings(("k" * 32,))), store)
     assert (keyed.offered, keyed.response_keys) == ({"responses"}, (b"k" * 32,))
+
+
+def test_a_body_counts_while_its_caller_is_looked_up_and_no_longer(exchange: Exchange, gateway: Gateway) -> None:
+    """Envoy takes it in before anybody is known for whom memory could be reserved."""
+    gateway.budget = MemoryBudget(1 << 28, 1 << 27)
+    waiting(exchange, **{"content-length": "1000"})
+    assert gateway.budget._pieces == {"": slow_bytes(1000) + 1}
+    [directive] = exchange.receive(Resumed(FOUND), NOW)
+    assert isinstance(directive, Continue)
+    assert gateway.budget._pieces == {}
+    other = waiting(Exchange(gateway, "1" * 32), **{"content-length": "1000"})
+    other.close(NOW)
+    assert gateway.budget._pieces == {}
+    exchange.close(NOW)
+
+
+def test_strangers_with_large_bodies_are_looked_up_one_after_the_other(exchange: Exchange, gateway: Gateway) -> None:
+    gateway.budget = MemoryBudget(1 << 28, 1 << 27)
+    large = {**CHAT, "content-length": "33000000"}
+    waiting(exchange, large)
+    second, small = Exchange(gateway, "1" * 32), Exchange(gateway, "2" * 32)
+    assert error(second.receive(RequestHeaders(large), NOW)[0]) == (503, "directory_unavailable")
+    waiting(small, LIST)
+    for each in (exchange, second, small):
+        each.close(NOW)
+    assert gateway.budget._pieces == {}
