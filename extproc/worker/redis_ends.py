@@ -33,9 +33,11 @@ Item = TypeVar("Item")
 class End:
     """What is to be counted of a call that is over."""
 
-    __slots__ = ("charges", "costs", "moved", "released")
+    __slots__ = ("charges", "costs", "forgotten", "moved", "released")
 
     def __init__(self) -> None:
+        self.forgotten = False
+        """Whether the worker does not know the call any more: it is settled by its last counts."""
         self.moved: dict[str, int] = {}
         self.released: Sequence[str] = ()
         self.charges: Sequence[Charge] = ()
@@ -122,7 +124,7 @@ class RedisEnds:
                 list(each.moved.items()),
                 each.released,
                 [(charge.key, charge.end, charge.group) for charge in each.charges],
-                each.costs,
+                each.costs if each.charges or not each.forgotten else False,
             )
             for call, each in ends.items()
         ]

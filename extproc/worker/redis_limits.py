@@ -81,6 +81,8 @@ class RedisStore:
         """Its open calls that hold something."""
         self._counted: dict[str, Sequence[int]] = {}
         """What they had cost when the store was told last."""
+        self._strays: set[str] = set()
+        """Calls that the store held for this worker at the last look, and that were not open."""
         self._beats = 0
         self._wake = asyncio.Event()
         """Whether to beat at once."""
@@ -187,6 +189,8 @@ class RedisStore:
         whole, accounts = self._beats % REFRESH_BEATS == 0, self.accounts.recent(MOST_RECENT)
         self._beats += 1
         self.advances.sweep()
+        if whole:
+            self._look_for_strays()
         streams, calls = list(self._streams) if whole else [], list(self._running)
         for start in range(0, max(len(streams), len(calls), len(accounts), 1), BATCH):
             sent = self._costs(calls[start : start + BATCH], whole)
@@ -322,6 +326,22 @@ class RedisStore:
         for call in unknown:
             if call in self._running:
                 self._hold_anew(call, sent[call])
+
+    def _look_for_strays(self) -> None:
+        """Settle what is held of calls that have ended: a replica may have a call, and not its end.
+
+        One that is about to begin or to end may be here at one look, and not at the next, five seconds later.
+        """
+
+        def done(reply: Any) -> None:
+            if isinstance(reply, RedisError):
+                return
+            strays = {call.decode() for call in reply} - self._running.keys()
+            for call in strays & self._strays:
+                self.ends.of(call).forgotten = True
+            self._strays = strays - self._strays
+
+        self.client.send(done, b"HKEYS", f"{self._prefix}holds:{self._name}".encode())
 
     def _hold_anew(self, call: str, costs: Sequence[int]) -> None:
         """Have the store hold an open call that it does not know, and has cost so much; else the next beat does."""

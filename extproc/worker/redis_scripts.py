@@ -170,7 +170,7 @@ local function settle(worker, call, accounts, costs, seconds, most, dead)
   local text, settled = redis.call('HGET', P .. 'holds:' .. worker, call), {}
   if text then
     for i, hold in ipairs(cmsgpack.unpack(text)) do
-      local cost = costs[i] or 0
+      local cost = costs and (costs[i] or 0) or hold[3]
       add(hold[1], cost, -hold[2], hold[4], hold[5])
       settled[i] = dead and {hold[1], cost, hold[2], hold[4], hold[5]} or {hold[1], cost}
     end
@@ -203,14 +203,14 @@ for _, each in ipairs(ends) do
     set_bucket(move[1], r, math.min(math.max(k + move[2], 0), LONGEST))
   end
   for _, scope in ipairs(released) do redis.call('ZREM', P .. 'streams:' .. scope, call) end
-  if #accounts > 0 then settle(worker, call, accounts, costs, 600, most) end
+  if #accounts > 0 or not costs then settle(worker, call, accounts, costs, 600, most) end
 end
 return 1
 """
 )
 """Settle calls that are over: `[worker, most of a group, [[call, [[scope, change of tokens' bucket]], [scopes of its
-stream], [[account, end, group]], [costs]]]]`; accounts are in the order in which the call was admitted. What is settled
-twice counts once, but for the changes of buckets."""
+stream], [[account, end, group]], [costs]]]]`; accounts are in the order in which the call was admitted. Without costs
+(false) a call is settled by its last counts. What is settled twice counts once, but for the changes of buckets."""
 
 BEAT: Final = Script(
     _PRELUDE

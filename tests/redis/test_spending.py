@@ -168,6 +168,26 @@ def test_a_store_that_was_emptied_has_the_open_calls(file: Worker, redis: Redis)
     assert file.balance("acme") == Balance(20)
 
 
+def test_a_replica_without_the_end_of_a_call_holds_nothing_for_it(file: Worker, redis: Redis) -> None:
+    """What it has of calls that have ended is settled by their last counts, at the second look."""
+    charge = Charge("acme", 1000, 60, 2**40, 5)
+    for call in ("1", "2"):
+        file.reserve(call, [charge])
+    file.settle("1", [charge], [20])
+    file.store._running["1"] = [charge], lambda: [5]  # as of a moment ago: it is held, and its end has not come
+    redis.send("DEL", "{oai}:ended:1", "{oai}:account:acme", f"{{oai}}:holds:{file.store._name}")
+    for _ in range(2):
+        file.tick()
+    assert file.balance("acme") == Balance(0, 120)
+    file.store.closed("1")
+    file.tick()
+    assert file.balance("acme") == Balance(0, 120)
+    file.tick()
+    file.until(lambda: file.balance("acme") == Balance(5, 60))
+    file.settle("2", [charge], [30])
+    assert file.balance("acme") == Balance(35)
+
+
 def test_what_is_spent_stays_until_a_day_after_its_window(file: Worker, redis: Redis) -> None:
     end = int(redis.send("TIME")[0]) + 100
     charge = Charge("soon over", 100, 60, end, group="users")
