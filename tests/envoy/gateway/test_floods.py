@@ -312,8 +312,11 @@ def test_pipelined_requests_on_one_connection_all_get_a_response(flooded: Any, c
 async def test_a_flood_that_waits_for_the_worker_delays_nobody_until_its_end(
     token: str | None, start_gateway: Any, client_of: Any, counter: Any
 ) -> None:
-    """The worker is stopped until Envoy has given it all of them, and then somebody else's request."""
-    gateway = start_gateway(args=["--access-log"])
+    """The worker is stopped until Envoy has given it all of them, and then somebody else's request.
+
+    It is HTTP/2's own: grpcio has a task for each call, in the order in which they came.
+    """
+    gateway = start_gateway({"transport": "http2"}, args=["--access-log"])
     client, [worker] = client_of(gateway), gateway.pids("extproc.worker.command")
     with ExitStack() as stack:
         os.kill(worker, signal.SIGSTOP)
