@@ -28,6 +28,13 @@ MOST_LISTS = 100
 """Lists of models that an organisation may have unsent: a client asks for one, and a connection has 100 requests."""
 
 
+IN_PIECES = 0.8
+"""The part of all bytes that bodies in pieces may count for: with less, Envoy serves whatever else comes."""
+
+SMALL = 1 << 16
+"""Bytes of a body that counts for nothing while its caller is looked up."""
+
+
 class MemoryBudget:
     """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`.
 
@@ -84,10 +91,12 @@ class MemoryBudget:
     def hold_pieces(self, organisation: str, size: int) -> None:
         """Count `size` bytes for a body that Envoy may have in small pieces, beside what is granted.
 
-        An organisation may have one such body, and several in half of its share; beyond raises a 429 `ApiError`.
+        An organisation may always have one such body. Where there are too many of all, who has most of them gets no
+        more: raises a 429 `ApiError`.
         """
         held = self._pieces.get(organisation, 0)
-        if held and held + size > self.largest // 2:
+        others = [size for name, size in self._pieces.items() if name != organisation]
+        if held and held + size > max(int(self.whole * IN_PIECES) - sum(others), *others, 0):
             raise _too_many_in_pieces(organisation)
         self._pieces[organisation] = held + size
 

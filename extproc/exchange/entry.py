@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, Organisation
 from extproc.config.usage import USAGE_SECONDS
 from extproc.exchange.admission import announced_bytes, authenticate, longest_body
-from extproc.exchange.budget import Reservation, Unreserved
+from extproc.exchange.budget import SMALL, Reservation, Unreserved
 from extproc.exchange.call import ClientCall
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Continue, Wait
@@ -29,7 +29,7 @@ from extproc.exchange.local_replies import (
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
-from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Held, Identifying, Querying, Step
+from extproc.exchange.states import Admitted, Assuming, Buffering, Done, Identifying, Querying, Step
 from extproc.exchange.usage import query_of
 from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Caller
@@ -76,10 +76,10 @@ def queried(call: ClientCall, result: UsagePage | UsageFailure) -> Step:
     return Done(), call.reply(200, result.body)
 
 
-def body_is_held(state: Held, seconds: float) -> None:
-    """Count what Envoy may take for a body that it has held for `seconds`, once.
+def body_is_late(state: Buffering, seconds: float) -> None:
+    """Count what Envoy may take for a body that has not arrived after `seconds`, once.
 
-    Raises an `ApiError`: 429 where its organisation has too many such, 408 where it has taken too long to arrive.
+    Raises an `ApiError`: 429 where its organisation has too many such, 408 where it has taken too long.
     """
     if state.admitted.reservation.pieces:
         raise slow_upload(seconds)
@@ -119,7 +119,7 @@ def _enter_elsewhere(
 
 def _hold_unreserved(call: ClientCall, event: RequestHeaders, organisation: str) -> None:
     """Count the body that Envoy takes in meanwhile. Raises a 429 `ApiError` where there are too many such."""
-    if size := longest_body(event, call.gateway.settings.limits):
+    if (size := longest_body(event, call.gateway.settings.limits)) > SMALL:
         call.unreserved = Unreserved(call.gateway.budget, organisation, size)
 
 

@@ -18,8 +18,8 @@ the call is a `ClientCall` (`call`).
 | Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
 | Buffering    | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
-| Held         | Idle            | Held                        | none: Envoy has held the body for long                |
-| Held         | Idle            | Done                        | Reply: there are too many such, or it took too long   |
+| Buffering    | Idle            | Buffering                   | none: the body is late, and counts more               |
+| Buffering    | Idle            | Done                        | Reply: there are too many such, or it took too long   |
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
@@ -89,7 +89,6 @@ from extproc.exchange.states import (
     Counting,
     Done,
     Fetching,
-    Held,
     Identifying,
     Planning,
     Querying,
@@ -108,7 +107,7 @@ from extproc.translate.completed import Completed
 from extproc.translate.errors import ModelError, bad_response
 
 SLOW_BODY_SECONDS: Final = 1.0
-"""Seconds for which Envoy may hold a body, after its headers or its end, before it counts for all it may take then."""
+"""Seconds from a request's headers after which its body counts for all that Envoy may take for it."""
 
 
 class Exchange:
@@ -132,8 +131,7 @@ class Exchange:
     def idle_timeout(self, written: float) -> float | None:
         """Return the idle seconds after which to send the next `Idle`; the caller was written to at `written` of them.
 
-        None while a job runs, which has a limit of its own, unless another process has a body that Envoy holds. A body
-        that Envoy buffers counts as idle while it arrives.
+        None while a job runs, which has a limit of its own. A body that Envoy buffers counts as idle while it arrives.
         """
         state = self._state
         if isinstance(state, Responding):
@@ -142,8 +140,6 @@ class Exchange:
         if isinstance(state, Buffering):
             counted = state.admitted.reservation.pieces
             return settings.limits.upload_timeout(state.size) if counted else SLOW_BODY_SECONDS
-        if isinstance(state, Reading | Planning):
-            return None if state.admitted.reservation.pieces else SLOW_BODY_SECONDS
         return settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
     def close(self, now: float) -> None:
@@ -196,7 +192,7 @@ class Exchange:
                 return self._end(relay) if event.end_of_stream else ()
             case ResponseHeaders() if isinstance(state, Begin):
                 step = Done(), Continue()
-            case Idle() if isinstance(state, Held | Sent):
+            case Idle() if isinstance(state, Buffering | Sent):
                 return self._wait_on(state, event.seconds)
             case Resumed(result=ApiError() as error) if isinstance(state, Reading | Planning | Completing):
                 raise error
@@ -230,11 +226,11 @@ class Exchange:
             return entry.queried(call, result)
         return None
 
-    def _wait_on(self, state: Held | Sent, seconds: float) -> Sequence[Directive]:
+    def _wait_on(self, state: Buffering | Sent, seconds: float) -> Sequence[Directive]:
         """Go on waiting; raise an `ApiError` where the body, or Bedrock, took too long."""
         if isinstance(state, Sent):
             raise bedrock_idle(seconds)
-        entry.body_is_held(state, seconds)
+        entry.body_is_late(state, seconds)
         return ()
 
     def _respond(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:

@@ -89,10 +89,6 @@ class Counting(Value, frozen=True):
     counted: RateTicket | None = None
 
 
-Held = Buffering | Reading | Planning
-"""States in which Envoy holds a body that is not read yet, or not replaced."""
-
-
 class Sent(Value, frozen=True):
     """The request has gone to Bedrock."""
 

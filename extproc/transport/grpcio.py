@@ -241,7 +241,6 @@ class _Call:
         async with self._turn:
             if self._stream.is_idle:
                 await self._send(self._stream.tick())
-                self._follow_job()
 
     async def _send(self, messages: list[Payload]) -> None:
         for message in messages:

@@ -120,7 +120,7 @@ class ExtProcStream:
     @property
     def is_idle(self) -> bool:
         """True if nothing came, or nothing was written, for so long that the exchange is due an `Idle`."""
-        if self._session.state in SETTLED:
+        if self.pending_job is not None or self._session.state in SETTLED:
             return False
         due = self._exchange.idle_timeout(self._last_written - self._last_progress)
         return due is not None and self._clock.steady() - self._last_progress >= due
@@ -140,14 +140,11 @@ class ExtProcStream:
         return self._session.drain()
 
     def tick(self) -> list[Payload]:
-        """Return the messages to send because the stream is idle; call it if `is_idle`. Raises as `receive` does.
-
-        A job goes on, unless there is something to send.
-        """
+        """Return the messages to send because the stream is idle; call it if `is_idle`. Raises as `receive` does."""
         self._last_written = self._clock.steady()
-        idle = Idle(self._last_written - self._last_progress)
-        if directives := self._exchange.receive(idle, self._clock.wall()):
-            self.pending_job = self._apply(directives)
+        self.pending_job = self._apply(
+            self._exchange.receive(Idle(self._last_written - self._last_progress), self._clock.wall())
+        )
         return self._session.drain()
 
     def receive_all(self, messages: list[Message]) -> tuple[list[Payload], Exception | None]:

@@ -197,8 +197,8 @@ def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[s
 
 @pytest.fixture
 def roomy(gateway: Gateway) -> MemoryBudget:
-    """A budget of which half a share has room for two bodies of 1,000 bytes in pieces, and not for three."""
-    gateway.budget = MemoryBudget(80_000, 40_000, stream_bytes=0)
+    """A budget with room for two bodies of 1,000 bytes in pieces, and not for three."""
+    gateway.budget = MemoryBudget(30_000, 15_000, stream_bytes=0)
     return gateway.budget
 
 
@@ -218,20 +218,28 @@ def test_a_slow_body_has_the_time_of_its_size_once_it_is_counted(gateway: Gatewa
 
 
 def test_an_organisation_has_so_many_slow_bodies_and_no_more(gateway: Gateway, roomy: MemoryBudget) -> None:
-    """Those that arrive in time do not count among them, nor do those of others."""
     slow = [begun(gateway, content_length="1000") for _ in range(3)]
     assert [late(each) for each in slow[:2]] == [None, None]
     reply = late(slow[2])
     assert reply is not None
     assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
     assert "bodies arrive slowly" in error_of(reply)["message"]
-    roomy.hold_pieces("umbrella", 15_000)
     slow[0].close(NOW)
     again = begun(gateway, content_length="1000")
     assert late(again) is None
     for each in (*slow, again):
         each.close(NOW)
-    assert (roomy.taken, roomy._pieces) == (0, {"umbrella": 15_000})
+    assert (roomy.taken, roomy._pieces) == (0, {})
+
+
+def test_who_has_fewer_slow_bodies_is_not_the_one_who_gets_no_more(gateway: Gateway, roomy: MemoryBudget) -> None:
+    roomy.hold_pieces("umbrella", 25_000)
+    slow = [begun(gateway, content_length="1000") for _ in range(3)]
+    assert [late(each) is None for each in slow] == [True, True, False]
+    with pytest.raises(ApiError):
+        roomy.hold_pieces("umbrella", 1)
+    for each in slow:
+        each.close(NOW)
 
 
 def test_one_slow_body_an_organisation_can_always_have(gateway: Gateway) -> None:
@@ -273,23 +281,6 @@ def test_what_waits_in_envoy_for_side_calls_counts_from_the_beginning(gateway: G
     assert isinstance(wait.job, SideCalls)
     assert gateway.budget._pieces == {"acme": slow_bytes(len(body)) + 1}
     exchange.close(NOW)
-    assert (gateway.budget.taken, gateway.budget._pieces) == (0, {})
-
-
-def test_a_body_that_another_process_has_for_long_counts_until_it_is_replaced(gateway: Gateway) -> None:
-    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
-    body = CHAT.replace(b"Hello", b"$ref")  # with eight others to come, another process reads it
-    others = [begun(gateway, content_length="2000") for _ in range(8)]
-    exchange = begun(gateway, content_length=str(len(body)))
-    [wait] = exchange.receive(RequestBody(body), NOW)
-    assert isinstance(wait, Wait)
-    assert gateway.budget._pieces == {}
-    assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
-    assert late(exchange) is None
-    assert gateway.budget._pieces == {"acme": slow_bytes(len(body)) + 1}
-    assert exchange.idle_timeout(0.0) is None
-    for each in (exchange, *others):
-        each.close(NOW)
     assert (gateway.budget.taken, gateway.budget._pieces) == (0, {})
 
 

@@ -133,12 +133,12 @@ def test_optional_endpoints_need_keys_of_the_operators(gateway: Gateway, store: 
 def test_a_body_counts_while_its_caller_is_looked_up_and_no_longer(exchange: Exchange, gateway: Gateway) -> None:
     """Envoy takes it in before anybody is known for whom memory could be reserved."""
     gateway.budget = MemoryBudget(1 << 28, 1 << 27)
-    waiting(exchange, **{"content-length": "1000"})
-    assert gateway.budget._pieces == {"": slow_bytes(1000) + 1}
+    waiting(exchange, **{"content-length": "100000"})
+    assert gateway.budget._pieces == {"": slow_bytes(100_000) + 1}
     [directive] = exchange.receive(Resumed(FOUND), NOW)
     assert isinstance(directive, Continue)
     assert gateway.budget._pieces == {}
-    other = waiting(Exchange(gateway, "1" * 32), **{"content-length": "1000"})
+    other = waiting(Exchange(gateway, "1" * 32), **{"content-length": "100000"})
     other.close(NOW)
     assert gateway.budget._pieces == {}
     exchange.close(NOW)
@@ -150,7 +150,7 @@ def test_strangers_with_large_bodies_are_looked_up_one_after_the_other(exchange:
     waiting(exchange, large)
     second, small = Exchange(gateway, "1" * 32), Exchange(gateway, "2" * 32)
     assert error(second.receive(RequestHeaders(large), NOW)[0]) == (503, "directory_unavailable")
-    waiting(small, LIST)
+    waiting(small, **{"content-length": "60000"})
     for each in (exchange, second, small):
         each.close(NOW)
     assert gateway.budget._pieces == {}

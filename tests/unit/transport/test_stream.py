@@ -215,22 +215,11 @@ class TestIdleStreams:
         now.steady += 10_000
         assert not stream.is_idle
 
-    def test_a_job_goes_on_when_the_exchange_has_nothing_to_say_about_idle_time(self, stream_of, now, envoy):
+    def test_while_a_job_runs_the_stream_is_not_idle(self, stream_of, now, envoy):
         stream, _ = stream_of({**LISTENS, RequestBody: [[Wait(Job(), 30)]]}, timeout=1)
         waiting(stream, envoy)
-        job = stream.pending_job
         now.steady += 20
-        assert stream.is_idle
-        assert stream.tick() == []
-        assert stream.pending_job is job is not None
-
-    def test_a_response_to_idle_time_ends_the_job(self, stream_of, now, envoy):
-        stream, _ = stream_of({**LISTENS, RequestBody: [[Wait(Job(), 30)]], Idle: [[REPLY]]}, timeout=1)
-        waiting(stream, envoy)
-        now.steady += 20
-        [message] = stream.tick()
-        assert envoy.read(message)["status"] == REPLY.status
-        assert stream.pending_job is None
+        assert not stream.is_idle
 
     @pytest.mark.parametrize("response", [Continue(), REPLY])
     def test_a_finished_exchange_is_not_idle(self, response, stream_of, now, envoy):
