@@ -253,7 +253,12 @@ def memory_of(pid: int) -> int:
 
 @pytest.mark.parametrize(("requests", "size"), [(14, 10_000_000), (48, 3_000_000)])
 def test_a_flood_of_large_bodies_stays_within_the_memory_and_others_are_served(
-    requests: int, size: int, start_gateway: Any, client_of: Callable[[Any], Any], local_of: Callable[[str], Any]
+    requests: int,
+    size: int,
+    start_gateway: Any,
+    client_of: Callable[[Any], Any],
+    local_of: Callable[[str], Any],
+    eventually: Callable[..., Any],
 ) -> None:
     """A third of what took 1 and 6 GB, with a third of the budget that 1 GiB of Envoy leads to.
 
@@ -270,7 +275,7 @@ def test_a_flood_of_large_bodies_stays_within_the_memory_and_others_are_served(
     body = json.dumps({"model": NOVA_LITE, "messages": [{"role": "user", "content": content}]}).encode()
     with ThreadPoolExecutor(requests) as pool:
         calls = [pool.submit(client.post, "chat/completions", body) for _ in range(requests)]
-        local.wait_for("running")
+        eventually(lambda: any(call["state"] == "running" for call in local.calls()), "none is served")
         assert client.chat("Hello", token="limited").status == 200
         while not all(call.done() for call in calls):
             local.release()
