@@ -31,8 +31,11 @@ MOST_LISTS = 100
 IN_PIECES = 0.8
 """The part of all bytes that bodies in pieces may count for: with less, Envoy serves whatever else comes."""
 
-SMALL = 1 << 16
-"""Bytes of a body that counts for nothing while its caller is looked up."""
+SMALL = 1 << 14
+"""Bytes of a body that is no trouble in pieces: what its request counts beside it is as much."""
+
+
+_SMALL_IN_PIECES = slow_bytes(SMALL) + 1
 
 
 class MemoryBudget:
@@ -91,12 +94,13 @@ class MemoryBudget:
     def hold_pieces(self, organisation: str, size: int) -> None:
         """Count `size` bytes for a body that Envoy may have in small pieces, beside what is granted.
 
-        An organisation may always have one such body. Where there are too many of all, who has most of them gets no
-        more: raises a 429 `ApiError`.
+        An organisation may always have one such body, and those that are `SMALL`. Where there are too many of all, who
+        has most of them gets no more: raises a 429 `ApiError`.
         """
         held = self._pieces.get(organisation, 0)
         others = [size for name, size in self._pieces.items() if name != organisation]
-        if held and held + size > max(int(self.whole * IN_PIECES) - sum(others), *others, 0):
+        allowed = max(int(self.whole * IN_PIECES) - sum(others), *others, 0)
+        if held and size > _SMALL_IN_PIECES and held + size > allowed:
             raise _too_many_in_pieces(organisation)
         self._pieces[organisation] = held + size
 
@@ -127,19 +131,19 @@ class MemoryBudget:
 class Unreserved:
     """A body that Envoy takes in while its caller is looked up or a role is assumed; it may never be read.
 
-    It counts for what Envoy may take for it in pieces, as one of `organisation`, or of all strangers (empty).
+    It counts for what Envoy may take for it in pieces, as one of `owner`: an organisation, or an address of strangers.
     """
 
-    def __init__(self, budget: MemoryBudget, organisation: str, body: int) -> None:
+    def __init__(self, budget: MemoryBudget, owner: str, body: int) -> None:
         """Raise a 429 `ApiError` as `hold_pieces` does."""
         self._budget = budget
-        self._organisation = organisation
+        self._owner = owner
         self._size = slow_bytes(body) + 1
-        budget.hold_pieces(organisation, self._size)
+        budget.hold_pieces(owner, self._size)
 
     def release(self) -> None:
         """Count it no more."""
-        self._budget.release_pieces(self._organisation, self._size)
+        self._budget.release_pieces(self._owner, self._size)
 
 
 class Reservation:

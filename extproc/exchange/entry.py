@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, Organisation
 from extproc.config.usage import USAGE_SECONDS
 from extproc.exchange.admission import announced_bytes, authenticate, longest_body
-from extproc.exchange.budget import SMALL, Reservation, Unreserved
+from extproc.exchange.budget import Reservation, Unreserved
 from extproc.exchange.call import ClientCall
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Continue, Wait
@@ -91,7 +91,7 @@ def _identify(call: ClientCall, event: RequestHeaders, requested: Route, result:
     caller = authenticate(call.gateway.directory, event, call.record, call.now, result)
     if isinstance(caller, Lookup):
         try:
-            _hold_unreserved(call, event, "")
+            _hold_unreserved(call, event, f"address {event.headers.get('x-envoy-external-address', '')}")
         except ApiError:
             raise directory_unavailable(busy=True) from None
         return Identifying(event, requested), Wait(caller, LOOKUP_SECONDS)
@@ -117,10 +117,10 @@ def _enter_elsewhere(
     return _enter(call, event, requested, caller)
 
 
-def _hold_unreserved(call: ClientCall, event: RequestHeaders, organisation: str) -> None:
+def _hold_unreserved(call: ClientCall, event: RequestHeaders, owner: str) -> None:
     """Count the body that Envoy takes in meanwhile. Raises a 429 `ApiError` where there are too many such."""
-    if (size := longest_body(event, call.gateway.settings.limits)) > SMALL:
-        call.unreserved = Unreserved(call.gateway.budget, organisation, size)
+    if size := longest_body(event, call.gateway.settings.limits):
+        call.unreserved = Unreserved(call.gateway.budget, owner, size)
 
 
 def _enter(call: ClientCall, event: RequestHeaders, requested: BedrockRoute, caller: Caller) -> Step:

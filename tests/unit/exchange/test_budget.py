@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from extproc import cl100k_base
 from extproc.bedrock.capability_table import BUILT_IN
@@ -197,8 +198,9 @@ def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[s
 
 @pytest.fixture
 def roomy(gateway: Gateway) -> MemoryBudget:
-    """A budget with room for two bodies of 1,000 bytes in pieces, and not for three."""
-    gateway.budget = MemoryBudget(30_000, 15_000, stream_bytes=0)
+    """A budget with room for two bodies of 20,000 bytes in pieces, and not for three."""
+    gateway.settings = replace(gateway.settings, limits=LimitSettings(request_bytes=1 << 20))
+    gateway.budget = MemoryBudget(600_000, 300_000, stream_bytes=0)
     return gateway.budget
 
 
@@ -209,35 +211,37 @@ def late(exchange: Exchange, seconds: float = SLOW_BODY_SECONDS) -> Reply | None
 
 
 def test_a_slow_body_has_the_time_of_its_size_once_it_is_counted(gateway: Gateway, roomy: MemoryBudget) -> None:
-    exchange = begun(gateway, content_length="1000")
+    exchange = begun(gateway, content_length="20000")
     assert exchange.idle_timeout(0.0) == SLOW_BODY_SECONDS
     assert late(exchange) is None
-    assert exchange.idle_timeout(0.0) == 60 + 1000 / (512 * 1024)
-    assert roomy.taken == 1000
+    assert exchange.idle_timeout(0.0) == 60 + 20_000 / (512 * 1024)
+    assert roomy.taken == 20_000
     exchange.close(NOW)
 
 
 def test_an_organisation_has_so_many_slow_bodies_and_no_more(gateway: Gateway, roomy: MemoryBudget) -> None:
-    slow = [begun(gateway, content_length="1000") for _ in range(3)]
+    slow = [begun(gateway, content_length="20000") for _ in range(3)]
     assert [late(each) for each in slow[:2]] == [None, None]
     reply = late(slow[2])
     assert reply is not None
     assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
     assert "bodies arrive slowly" in error_of(reply)["message"]
     slow[0].close(NOW)
-    again = begun(gateway, content_length="1000")
+    again = begun(gateway, content_length="20000")
     assert late(again) is None
-    for each in (*slow, again):
+    small = [begun(gateway, content_length="16000") for _ in range(9)]
+    assert [late(each) for each in small] == [None] * 9
+    for each in (*slow, again, *small):
         each.close(NOW)
     assert (roomy.taken, roomy._pieces) == (0, {})
 
 
 def test_who_has_fewer_slow_bodies_is_not_the_one_who_gets_no_more(gateway: Gateway, roomy: MemoryBudget) -> None:
-    roomy.hold_pieces("umbrella", 25_000)
-    slow = [begun(gateway, content_length="1000") for _ in range(3)]
+    roomy.hold_pieces("umbrella", 480_000)
+    slow = [begun(gateway, content_length="20000") for _ in range(3)]
     assert [late(each) is None for each in slow] == [True, True, False]
     with pytest.raises(ApiError):
-        roomy.hold_pieces("umbrella", 1)
+        roomy.hold_pieces("umbrella", 200_000)
     for each in slow:
         each.close(NOW)
 

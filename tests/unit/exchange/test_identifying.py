@@ -134,7 +134,7 @@ def test_a_body_counts_while_its_caller_is_looked_up_and_no_longer(exchange: Exc
     """Envoy takes it in before anybody is known for whom memory could be reserved."""
     gateway.budget = MemoryBudget(1 << 28, 1 << 27)
     waiting(exchange, **{"content-length": "100000"})
-    assert gateway.budget._pieces == {"": slow_bytes(100_000) + 1}
+    assert gateway.budget._pieces == {"address ": slow_bytes(100_000) + 1}
     [directive] = exchange.receive(Resumed(FOUND), NOW)
     assert isinstance(directive, Continue)
     assert gateway.budget._pieces == {}
@@ -144,13 +144,14 @@ def test_a_body_counts_while_its_caller_is_looked_up_and_no_longer(exchange: Exc
     exchange.close(NOW)
 
 
-def test_strangers_with_large_bodies_are_looked_up_one_after_the_other(exchange: Exchange, gateway: Gateway) -> None:
+def test_strangers_at_one_address_have_few_large_bodies_looked_up_at_once(exchange: Exchange, gateway: Gateway) -> None:
     gateway.budget = MemoryBudget(1 << 28, 1 << 27)
     large = {**CHAT, "content-length": "33000000"}
     waiting(exchange, large)
     second, small = Exchange(gateway, "1" * 32), Exchange(gateway, "2" * 32)
     assert error(second.receive(RequestHeaders(large), NOW)[0]) == (503, "directory_unavailable")
-    waiting(small, **{"content-length": "60000"})
-    for each in (exchange, second, small):
+    waiting(small, **{"content-length": "16000"})
+    other = waiting(Exchange(gateway, "3" * 32), {**large, "x-envoy-external-address": "192.0.2.1"})
+    for each in (exchange, second, small, other):
         each.close(NOW)
     assert gateway.budget._pieces == {}
