@@ -217,7 +217,7 @@ class SpendingFile(SqliteFile):
     def _forget(self, call: str) -> None:
         """Forget a call that is settled."""
         for part, cost in zip(self._calls.pop(call), self._ended.pop(call), strict=True):
-            spent, held = self._due.pop(part.key)
+            spent, held = self._due.pop(part.key, (0, 0))  # a sum of 0 is not kept
             due = spent - cost, held + part.charge.amount
             if due != (0, 0):
                 self._due[part.key] = due

@@ -107,6 +107,18 @@ def test_calls_that_have_ended_are_settled_though_their_worker_was_taken_for_dea
     assert (file.balance("acme"), file.ended) == (Balance(45, 0), 0)
 
 
+def test_ends_that_are_settled_together_count_once_though_they_cost_nothing_in_an_account(file: SpendingFile) -> None:
+    """A call of a free model costs tokens, and no dollars."""
+    tokens, dollars = Charge("tokens", 10**6, 40, 2**40), Charge("dollars", 10**6, 0, 2**40)
+    for number in range(20):
+        file.reserve(str(number), [tokens, dollars])
+    for number in range(20):
+        file.end(str(number), [3, 0])
+    while file.settle_ended():
+        pass
+    assert (file.balance("tokens"), file.balance("dollars"), file.ended) == (Balance(60, 0), Balance(), 0)
+
+
 def test_a_worker_that_returns_by_a_new_connection_holds_its_open_calls_again(
     file: SpendingFile, tmp_path: Path, clock: Clock
 ) -> None:
