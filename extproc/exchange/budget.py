@@ -35,6 +35,9 @@ SMALL = 1 << 14
 """Bytes of a body that is no trouble in pieces: what its request counts beside it is as much."""
 
 
+USUAL = 1 << 20
+"""Bytes that a body without a length is taken to have where it is late: seldom has one more."""
+
 _SMALL_IN_PIECES = slow_bytes(SMALL) + 1
 
 
@@ -197,10 +200,13 @@ class Reservation:
             self._budget.release(self._organisation, -more)
         self.body, self.outgoing, self.response, self.size = body, outgoing, response, size
 
-    def hold_pieces(self) -> None:
-        """Count what Envoy may take for the body in small pieces, if it is not counted yet. Raises a 429 `ApiError`."""
+    def hold_pieces(self, most: int | None = None) -> None:
+        """Count what Envoy may take for the body in small pieces, of `most` bytes of it, if it is not counted yet.
+
+        Raises a 429 `ApiError`.
+        """
         if not self.pieces:
-            size = slow_bytes(self.body) + 1
+            size = slow_bytes(self.body if most is None else min(self.body, most)) + 1
             self._budget.hold_pieces(self._organisation, size)
             self.pieces = size
 

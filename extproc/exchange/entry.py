@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, Organisation
 from extproc.config.usage import USAGE_SECONDS
 from extproc.exchange.admission import announced_bytes, authenticate, longest_body
-from extproc.exchange.budget import Reservation, Unreserved
+from extproc.exchange.budget import USUAL, Reservation, Unreserved
 from extproc.exchange.call import ClientCall
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Continue, Wait
@@ -76,14 +76,15 @@ def queried(call: ClientCall, result: UsagePage | UsageFailure) -> Step:
     return Done(), call.reply(200, result.body)
 
 
-def body_is_late(state: Buffering, seconds: float) -> None:
+def body_is_late(call: ClientCall, state: Buffering, seconds: float) -> None:
     """Count what Envoy may take for a body that has not arrived after `seconds`, once.
 
     Raises an `ApiError`: 429 where its organisation has too many such, 408 where it has taken too long.
     """
     if state.admitted.reservation.pieces:
         raise slow_upload(seconds)
-    state.admitted.reservation.hold_pieces()
+    has_length = state.size < call.gateway.settings.limits.body_bytes
+    state.admitted.reservation.hold_pieces(None if has_length else USUAL)
 
 
 def _identify(call: ClientCall, event: RequestHeaders, requested: Route, result: LookedUp | None) -> Step:

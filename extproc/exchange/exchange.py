@@ -230,7 +230,7 @@ class Exchange:
         """Go on waiting; raise an `ApiError` where the body, or Bedrock, took too long."""
         if isinstance(state, Sent):
             raise bedrock_idle(seconds)
-        entry.body_is_late(state, seconds)
+        entry.body_is_late(self._call, state, seconds)
         return ()
 
     def _respond(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:

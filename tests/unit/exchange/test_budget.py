@@ -13,7 +13,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingModel
 from extproc.config import LimitSettings
 from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, organisation_bytes, slow_bytes
-from extproc.exchange.budget import MOST_LISTS, MemoryBudget, Reservation
+from extproc.exchange.budget import MOST_LISTS, USUAL, MemoryBudget, Reservation
 from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wait
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import AskContext
@@ -254,6 +254,15 @@ def test_one_slow_body_an_organisation_can_always_have(gateway: Gateway) -> None
     for each in (exchange, others):
         each.close(NOW)
     assert (gateway.budget.taken, gateway.budget._pieces) == (0, {})
+
+
+def test_a_slow_body_without_a_length_counts_as_a_usual_one(gateway: Gateway) -> None:
+    gateway.settings = replace(gateway.settings, limits=LimitSettings())
+    gateway.budget = MemoryBudget(1 << 30, 1 << 29)
+    exchange = begun(gateway)
+    assert late(exchange) is None
+    assert gateway.budget._pieces == {"acme": slow_bytes(USUAL) + 1}
+    exchange.close(NOW)
 
 
 def test_a_slow_body_without_a_length_counts_what_it_has_once_it_is_there(gateway: Gateway) -> None:
