@@ -7,6 +7,9 @@ as long (a call that may be tried again is sent from it). It counts what is held
 One rule decides: an organisation may have the same part of what the others leave as `share` is of `whole`. Alone it
 may have its share; the more the others hold, the less it may add to what it holds, so that something is always left.
 
+Apart from these are the bodies that Envoy may have in small pieces, which take it more than they count: late ones, and
+those that wait for images, for side calls or for their callers to be known. `IN_PIECES` bounds them.
+
 Source: the dynamic threshold of shared-memory switches (A. K. Choudhury and E. L. Hahne, "Dynamic queue length
 thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998), with
 alpha = share / (whole - share).
@@ -33,7 +36,6 @@ IN_PIECES = 0.8
 
 SMALL = 1 << 14
 """Bytes of a body that is no trouble in pieces: what its request counts beside it is as much."""
-
 
 USUAL = 1 << 20
 """Bytes that a body without a length is taken to have where it is late: seldom has one more."""
@@ -94,24 +96,24 @@ class MemoryBudget:
         if lists:
             self._lists[organisation] = lists
 
-    def hold_pieces(self, organisation: str, size: int) -> None:
+    def hold_pieces(self, owner: str, size: int) -> None:
         """Count `size` bytes for a body that Envoy may have in small pieces, beside what is granted.
 
-        An organisation may always have one such body, and those that are `SMALL`. Where there are too many of all, who
-        has most of them gets no more: raises a 429 `ApiError`.
+        `owner` is an organisation, or an address of strangers. It may always have one such body, and those that are
+        `SMALL`. Where there are too many of all, who has most of them gets no more: raises a 429 `ApiError`.
         """
-        held = self._pieces.get(organisation, 0)
-        others = [size for name, size in self._pieces.items() if name != organisation]
+        held = self._pieces.get(owner, 0)
+        others = [other for name, other in self._pieces.items() if name != owner]
         allowed = max(int(self.whole * IN_PIECES) - sum(others), *others, 0)
         if held and size > _SMALL_IN_PIECES and held + size > allowed:
-            raise _too_many_in_pieces(organisation)
-        self._pieces[organisation] = held + size
+            raise _too_many_in_pieces(owner)
+        self._pieces[owner] = held + size
 
-    def release_pieces(self, organisation: str, size: int) -> None:
+    def release_pieces(self, owner: str, size: int) -> None:
         """Count them no more."""
-        left = self._pieces.pop(organisation) - size
+        left = self._pieces.pop(owner) - size
         if left:
-            self._pieces[organisation] = left
+            self._pieces[owner] = left
 
     def serves_others(self, organisation: str) -> bool:
         """Return whether other organisations hold anything."""

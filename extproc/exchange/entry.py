@@ -21,11 +21,7 @@ from extproc.exchange.directives import Continue, Wait
 from extproc.exchange.endpoint import ApiEndpoint
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.jobs import Assume, UsageFailure, UsagePage
-from extproc.exchange.local_replies import (
-    directory_unavailable,
-    slow_upload,
-    usage_unavailable,
-)
+from extproc.exchange.local_replies import directory_unavailable, slow_upload, usage_unavailable
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import BedrockRoute, ModelDetails, ModelList, Route, UsageRoute, not_here, route
