@@ -82,7 +82,7 @@ def organisation_bytes(limits: LimitSettings, whole: int, workers: int, organisa
 
 
 def slow_bytes(size: int) -> int:
-    """Return how many bytes in flight a body of `size` bytes counts for while it arrives slowly."""
+    """Return how many bytes in flight a body of `size` bytes counts for that Envoy may have in small pieces."""
     return int(size * SLOW_ENVOY_PER_BYTE / ENVOY_PER_BYTE)
 
 

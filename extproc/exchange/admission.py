@@ -3,6 +3,7 @@
 Decisions: docs/decisions.md, D65, D180.
 """
 
+import sys
 from typing import Final
 
 from extproc.config import LimitSettings
@@ -60,24 +61,31 @@ def announced_bytes(event: RequestHeaders, limits: LimitSettings, largest: int) 
     encoding = event.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise ApiError(415, f"Send the body unencoded, without content-encoding '{encoding}'.")
-    length = event.headers.get("content-length", "")
-    if not length.isdecimal():
+    length = _length(event)
+    if length is None:
         if limits.body_bytes > largest:
             raise length_required()
         return limits.body_bytes
     most = min(limits.request_bytes, largest)
-    if len(length) > _DIGITS or int(length) > most:
+    if length > most:
         raise too_large(most)
-    return int(length)
+    return length
 
 
 def longest_body(event: RequestHeaders, limits: LimitSettings) -> int:
     """Return how many bytes of a body Envoy may take in before it is told anything: 0 where none comes."""
     if event.end_of_stream:
         return 0
+    length = _length(event)
+    return limits.body_bytes if length is None else min(length, limits.body_bytes)
+
+
+def _length(event: RequestHeaders) -> int | None:
+    """Return the body's length as the headers have it, or a number beyond all limits; None if they have none."""
     length = event.headers.get("content-length", "")
-    known = length.isdecimal() and len(length) <= _DIGITS
-    return min(int(length), limits.body_bytes) if known else limits.body_bytes
+    if not length.isdecimal():
+        return None
+    return int(length) if len(length) <= _DIGITS else sys.maxsize
 
 
 def encoded_bytes(size: int) -> int:

@@ -32,7 +32,7 @@ MOST_LISTS = 100
 
 
 IN_PIECES = 0.8
-"""The part of all bytes that bodies in pieces may count for: with less, Envoy serves whatever else comes."""
+"""The part of all bytes from which on the owner of most bodies in pieces gets no more of them."""
 
 SMALL = 1 << 14
 """Bytes of a body that is no trouble in pieces: what its request counts beside it is as much."""

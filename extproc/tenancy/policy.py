@@ -4,15 +4,15 @@ A target has several names: the id or ARN that would be called, the profile id i
 foundation model behind it, and the id of the request. The rules:
 
 - A target is permitted if *any* of its names matches a pattern of `allow` and *none* matches a pattern of `deny`.
+  So `allow: ["anthropic.*"]` admits `anthropic.claude-sonnet-4-6`, `us.anthropic.claude-sonnet-4-6`, and an ARN of
+  a profile of that model; and `deny: ["global.*"]` sends a bare id to the profile of the region's geography, or
+  forbids it.
 - `allow` matches no text that a caller may choose: it sees what would be called, and not how that was asked for. An id
   that resolves to another one is permitted by that one's names alone; an id with text around a model's that is no
   geography by the model's; and the ARN of a foundation model or of a system profile by the ids in it. ARNs as such are
   matched with patterns that begin with `arn:`, those that name no model (a provisioned model) with all; those of other
   regions, which are called as they are, with `*` only. What `allow` has in full is permitted in that spelling: its
   operator wrote it.
-  So `allow: ["anthropic.*"]` admits `anthropic.claude-sonnet-4-6`, `us.anthropic.claude-sonnet-4-6`, and an ARN of
-  a profile of that model; and `deny: ["global.*"]` sends a bare id to the profile of the region's geography, or
-  forbids it.
 - `deny` matches broadly: it also matches each name without the part before its first dot, so that
   `deny: ["anthropic.*"]` holds for a geography that the gateway does not know.
 - `deny` fails closed: a target whose foundation model is not known could be any model, and is rejected if `deny`
